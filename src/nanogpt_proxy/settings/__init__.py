@@ -1,0 +1,124 @@
+"""Settings: each one once, read from the environment and `.env`, wrong ones refused at start.
+
+`Settings` is the table and the result, `parse` says what a value may be, `sources` where values
+come from. No other module reads the environment.
+
+A message about a wrong value never repeats the value: it may be a secret in the wrong place.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from nanogpt_proxy.errors import ConfigurationError
+from nanogpt_proxy.settings.parse import Unusable
+from nanogpt_proxy.settings.sources import Sources
+from nanogpt_proxy.settings.table import SETTINGS, Setting, Settings
+
+__all__ = ["LATER", "SETTINGS", "Setting", "Settings", "load"]
+
+LATER: dict[str, frozenset[str]] = {
+    "OPENWEBUI_JWT_SECRET": frozenset(),
+    "OPENWEBUI_JWT_SECRET_PREVIOUS": frozenset(),
+    "VALKEY_URL": frozenset(),
+    "DB_ENCRYPTION_KEY_PREVIOUS": frozenset(),
+    "WORKERS": frozenset({"1"}),
+}
+"""Settings of later releases, with the values that change nothing. Whoever sets one of them
+relies on what it does: ignoring it would be less safe, or other, than they think."""
+
+
+def load(
+    environ: Mapping[str, str] | None = None,
+    *,
+    cwd: Path | None = None,
+    prefix: Path | None = None,
+) -> Settings:
+    """The settings of this process; raises `ConfigurationError` with every problem at once.
+
+    `environ`, `cwd` and `prefix` stand for `os.environ`, the current directory and `sys.prefix`.
+    """
+    here = cwd or Path.cwd()
+    checkout = _checkout(prefix or Path(sys.prefix))
+    if environ is None:
+        environ = os.environ  # noqa: TID251 - this is the module that may
+    sources = Sources.read(environ, here, checkout)
+    problems = list(sources.problems)
+    problems += _later_names(sources)
+    values: dict[str, Any] = {}
+    for setting in SETTINGS:
+        try:
+            values[setting.attribute] = _value(setting, sources, checkout or here)
+        except Unusable as why:
+            problems.append(str(why))
+    problems += _contradictions(values)
+    if problems:
+        raise ConfigurationError(problems)
+    return Settings(**values)
+
+
+def _checkout(prefix: Path) -> Path | None:
+    """The folder whose `.venv` runs us, so that the command finds its data from anywhere."""
+    if prefix.name == ".venv" and (prefix.parent / "pyproject.toml").is_file():
+        return prefix.parent
+    return None
+
+
+def _value(setting: Setting, sources: Sources, home: Path) -> Any:
+    said = sources.find(setting.name, setting.other_spelling)
+    base = home if said is None else said.base
+    value = setting.default
+    if said is not None:
+        try:
+            value = setting.parse(said.text)
+        except Unusable as mend:
+            raise Unusable(f"{said.where}: {mend}") from None
+    if isinstance(value, Path):
+        value = base / value.expanduser()
+    if setting.check is not None and value is not None:
+        try:
+            setting.check(value)
+        except Unusable as mend:
+            raise Unusable(f"{said.where if said else setting.name}: {mend}") from None
+    return value
+
+
+def _later_names(sources: Sources) -> Iterator[str]:
+    for name, harmless in LATER.items():
+        try:
+            said = sources.find(name)
+        except Unusable as why:
+            yield str(why)
+            continue
+        if said is not None and said.text.strip() not in harmless:
+            yield f"{said.where}: this release does not support {name} yet; remove it"
+
+
+def _contradictions(values: Mapping[str, Any]) -> Iterator[str]:
+    """Values that are good alone and not together; one that failed before is not in `values`."""
+    url, allowed = values.get("upstream_url"), values.get("upstream_allow_http")
+    if url and allowed is False and not _encrypted_or_local(url):
+        yield (
+            "UPSTREAM_URL: http:// would send API keys in the clear; write https://, "
+            "or set UPSTREAM_ALLOW_HTTP=true if the network in between is yours"
+        )
+    one, all_ = values.get("max_json_bytes"), values.get("max_buffered_bytes")
+    if one and all_ and all_ < one:
+        yield "MAX_BUFFERED_BYTES: must not be less than MAX_JSON_BYTES, or no such body ever fits"
+
+
+def _encrypted_or_local(url: str) -> bool:
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if parts.scheme == "https" or host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
