@@ -1,0 +1,152 @@
+"""Starts the stand-in as a process of its own, for tests and the demo; standard library only."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urlencode
+
+_ROOT = Path(__file__).resolve().parent.parent
+_GREETING = "standin listening on http://"
+# Longer than the server waits, so that its own answer about a missed moment comes through.
+_PATIENCE = 5.0
+
+Json = dict[str, Any]
+
+
+class NeverHappened(AssertionError):
+    """What a test waited for did not come in time; the message holds what was seen instead."""
+
+
+class StandIn:
+    """A stand-in in a process of its own.
+
+    ::
+
+        with StandIn() as nano:
+            ask(nano.base_url)
+            (seen,) = nano.requests()
+            nano.wait_closed(seen["number"])
+    """
+
+    def __init__(self, *arguments: str) -> None:
+        self._arguments = arguments
+        self._process: subprocess.Popen[str] | None = None
+        self.host = ""
+        self.port = 0
+
+    def start(self) -> Self:
+        """Start it and wait until it listens; `RuntimeError` when it does not."""
+        command: Sequence[str] = (
+            sys.executable, "-m", "standin", "--port", "0", *self._arguments,
+        )  # fmt: skip
+        self._process = subprocess.Popen(command, cwd=_ROOT, stdout=subprocess.PIPE, text=True)
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline().strip()
+        if not line.startswith(_GREETING):
+            self.stop()
+            raise RuntimeError(f"the stand-in did not start: {line!r}")
+        self.host, _, port = line.removeprefix(_GREETING).rpartition(":")
+        self.port = int(port)
+        return self
+
+    def stop(self) -> None:
+        """End the process; harmless when it has ended."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None, "the stand-in is not running"
+        return self._process.pid
+
+    @property
+    def origin(self) -> str:
+        return f"http://{self.host}:{self.port}"
+
+    @property
+    def base_url(self) -> str:
+        """What `UPSTREAM_URL` is set to."""
+        return f"{self.origin}/api/v1"
+
+    def requests(self, since: int = 0, *, path: str | None = None) -> list[Json]:
+        """What was received after request number `since`, oldest first."""
+        found: list[Json] = self._ask("GET", "requests", since=since)["requests"]
+        return [one for one in found if path is None or one["path"].endswith(path)]
+
+    def clear(self) -> int:
+        """Forget what was received and the bad keys; the number of the last request so far."""
+        return int(self._ask("DELETE", "requests")["last"])
+
+    def state(self) -> Json:
+        """`last`, `in_flight`, `peak`, `connections`."""
+        return self._ask("GET", "state")
+
+    def order(self, scenarios: dict[str, str]) -> None:
+        """Let paths below `/api/v1` (`*`: all) play scenarios whatever is asked; `{}` ends it."""
+        self._ask("PUT", "scenarios", json.dumps(scenarios).encode())
+
+    def wait_for(self, number: int, event: str, timeout: float = 10) -> Json:
+        """Request `number`, once `event` has come for it; `at` is its monotonic time."""
+        return self._wait(timeout, n=number, event=event)
+
+    def wait_next(
+        self, since: int, event: str = "received", *, path: str | None = None, timeout: float = 10
+    ) -> Json:
+        """The first request after number `since` (on `path`), once `event` has come for it."""
+        narrowed = {} if path is None else {"path": path}
+        return self._wait(timeout, since=since, event=event, **narrowed)
+
+    def wait_closed(self, number: int, timeout: float = 10) -> float:
+        """When the connection of request `number` ended, by `time.monotonic()`."""
+        return float(self.wait_for(number, "closed", timeout)["at"])
+
+    def wait_until(self, timeout: float = 10, **limits: int) -> Json:
+        """The state, once `in_flight` or `connections` is so many, or at least `in_flight_min`
+        are in flight, or the last number is at least `count`."""
+        return self._wait(timeout, **limits)
+
+    def _wait(self, timeout: float, **query: object) -> Json:
+        found = self._ask("GET", "requests/wait", patience=timeout, timeout=timeout, **query)
+        if not found["happened"]:
+            raise NeverHappened(f"{query} did not happen in {timeout} s, but: {found}")
+        return found
+
+    def _ask(
+        self, method: str, door: str, body: bytes = b"", *, patience: float = 0, **query: object
+    ) -> Json:
+        line = http.client.HTTPConnection(self.host, self.port, timeout=patience + _PATIENCE)
+        with contextlib.closing(line):
+            line.request(method, f"/__standin/{door}?{urlencode(query)}", body)
+            answer = line.getresponse()
+            found: Json = json.loads(answer.read())
+        if answer.status not in (200, 408):
+            raise RuntimeError(f"{method} {door}: {answer.status} {found}")
+        return found
