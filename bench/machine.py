@@ -1,0 +1,63 @@
+"""What the benchmark needs of this machine, and how the report names it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+from bench.processes import BenchmarkFailed
+
+# What runs → the package of Debian and Ubuntu that brings it.
+_PROGRAMS = {"nginx": "nginx", "wrk": "wrk", "openssl": "openssl"}
+_BUSY = 0.5
+
+
+def ensure_programs() -> None:
+    """Install what is missing when root may do so; otherwise say the line to run."""
+    os.environ["PATH"] += os.pathsep + "/usr/sbin"  # where nginx is; not on every user's path
+    missing = [package for program, package in _PROGRAMS.items() if not shutil.which(program)]
+    if not missing:
+        return
+    line = ["apt-get", "install", "-y", "--no-install-recommends", *missing]
+    if os.getuid() != 0 or not shutil.which("apt-get"):
+        raise BenchmarkFailed(f"{', '.join(missing)} missing; run: sudo {' '.join(line)}")
+    for command in (["apt-get", "update"], line):
+        if subprocess.run(command, check=False, stdout=subprocess.DEVNULL).returncode:
+            raise BenchmarkFailed(f"`{' '.join(command)}` failed")
+
+
+def two_cores() -> tuple[int, int]:
+    """One for the proxy under test, one for the upstream and the load."""
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) < 2:
+        raise BenchmarkFailed("two cores are needed: one for the proxy, one for the load")
+    return cores[0], cores[1]
+
+
+def describe() -> list[str]:
+    return [
+        f"{_cpu()}, {os.cpu_count()} cores",
+        f"{platform.system()} {platform.release()}",
+        f"Python {platform.python_version()}",
+        _first_match(["nginx", "-v"], r"nginx/\S+"),
+        f"load {os.getloadavg()[0]:.1f} at the start",
+    ]
+
+
+def is_busy() -> bool:
+    return os.getloadavg()[0] > _BUSY
+
+
+def _cpu() -> str:
+    found = re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    return found[1] if found else platform.machine()
+
+
+def _first_match(command: list[str], pattern: str) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    found = re.search(pattern, done.stdout + done.stderr)
+    return found[0] if found else command[0]
