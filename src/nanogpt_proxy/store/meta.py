@@ -1,0 +1,42 @@
+"""Named values that belong to the whole database."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, insert, select, update
+
+from nanogpt_proxy.store.database import Database
+from nanogpt_proxy.store.tables import meta
+
+CHECK_VALUE = "check_value"
+"""See `vault.Vault.check_value`."""
+
+
+def _get(connection: Connection, name: str) -> str | None:
+    return connection.execute(select(meta.c.value).where(meta.c.name == name)).scalar()
+
+
+class Meta:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def get(self, name: str) -> str | None:
+        return await self._database.read(lambda connection: _get(connection, name))
+
+    async def set(self, name: str, value: str) -> None:
+        def work(connection: Connection) -> None:
+            change = update(meta).where(meta.c.name == name).values(value=value)
+            if connection.execute(change).rowcount == 0:
+                connection.execute(insert(meta).values(name=name, value=value))
+
+        await self._database.write(work)
+
+    async def set_if_absent(self, name: str, value: str) -> str:
+        """The value in force afterwards: of several that set it at once, the first one's."""
+
+        def work(connection: Connection) -> str:
+            there = _get(connection, name)
+            if there is None:
+                connection.execute(insert(meta).values(name=name, value=value))
+            return value if there is None else there
+
+        return await self._database.write(work)
