@@ -1,0 +1,86 @@
+"""What people do to users and their keys. Commands and pages call this and nothing below it."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from nanogpt_proxy.errors import NoSuchAccount
+from nanogpt_proxy.models import Secret, StoredAccount, canonical_email, clean_key, key_hint
+from nanogpt_proxy.store import Store
+from nanogpt_proxy.vault import Vault
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Accounts:
+    """E-mails come as people write them. A running proxy follows within a second.
+
+    All methods may raise `InvalidEmail` and `StoreError`; those that take a key `InvalidKey`.
+    """
+
+    def __init__(self, store: Store, vault: Vault, *, clock: Callable[[], datetime] = _now) -> None:
+        self._store = store
+        self._vault = vault
+        self._clock = clock
+
+    async def add(self, email: str, key: Secret | None) -> StoredAccount:
+        """A new user; without a key they cannot make calls yet. Raises `AccountExists`."""
+        account = StoredAccount(
+            id=secrets.token_hex(16),
+            email=canonical_email(email),
+            disabled=False,
+            sealed_key=None,
+            key_hint=None,
+            added_at=self._clock(),
+            last_used_at=None,
+        )
+        if key is not None:
+            account = self._with_key(account, key)
+        await self._store.accounts.add(account)
+        return account
+
+    async def set_key(self, email: str, key: Secret) -> StoredAccount:
+        """Raises `NoSuchAccount`."""
+        account = self._with_key(await self._get(email), key)
+        await self._store.accounts.set_key(account.id, account.sealed_key, account.key_hint)
+        return account
+
+    async def list(self) -> Sequence[StoredAccount]:
+        """In the order of their e-mails."""
+        return await self._store.accounts.list_all()
+
+    async def disable(self, email: str) -> StoredAccount:
+        """Their calls are refused, their key is kept. Raises `NoSuchAccount`."""
+        return await self._set_disabled(email, True)
+
+    async def enable(self, email: str) -> StoredAccount:
+        """Raises `NoSuchAccount`."""
+        return await self._set_disabled(email, False)
+
+    async def delete(self, email: str) -> StoredAccount:
+        """The user as they were. Raises `NoSuchAccount`."""
+        account = await self._get(email)
+        await self._store.accounts.delete(account.id)
+        return account
+
+    async def _set_disabled(self, email: str, disabled: bool) -> StoredAccount:
+        account = await self._get(email)
+        await self._store.accounts.set_disabled(account.id, disabled)
+        return replace(account, disabled=disabled)
+
+    async def _get(self, email: str) -> StoredAccount:
+        email = canonical_email(email)
+        account = await self._store.accounts.get(email)
+        if account is None:
+            raise NoSuchAccount(f"there is no user {email}")
+        return account
+
+    def _with_key(self, account: StoredAccount, key: Secret) -> StoredAccount:
+        clean = clean_key(key.reveal())
+        sealed = self._vault.seal(clean, account.id)
+        return replace(account, sealed_key=sealed, key_hint=key_hint(clean))
