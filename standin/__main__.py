@@ -8,6 +8,7 @@ import contextlib
 import logging
 import resource
 import signal
+import sys
 
 from aiohttp import web
 
@@ -25,6 +26,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--bad-keys", type=int, default=10, help="how often a bad key gets 401 before 429"
     )
+    parser.add_argument(
+        "--until-eof", action="store_true", help="stop when standard input ends: with the owner"
+    )
     parser.add_argument("--scenarios", action="store_true", help="list the scenarios and stop")
     return parser.parse_args()
 
@@ -41,6 +45,8 @@ async def _serve(options: argparse.Namespace) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    if options.until_eof:
+        loop.add_reader(sys.stdin.fileno(), stop.set)
     server = Server(pace=options.pace, bad_keys=options.bad_keys)
     runner = web.ServerRunner(server, shutdown_timeout=0.1)
     await runner.setup()

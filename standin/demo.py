@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -13,6 +15,7 @@ import urllib.request
 from contextlib import ExitStack
 from pathlib import Path
 
+from nanogpt_proxy.settings import LATER, SETTINGS
 from standin.process import StandIn
 
 _USERS = {
@@ -22,28 +25,45 @@ _USERS = {
 _PROXY = Path(sys.executable).with_name("nanogpt-proxy")
 _START_SECONDS = 20.0
 _PACE = "0.15"
+_USUAL_PORT = 3000
 
 
-def _environment(data: str, upstream: str) -> dict[str, str]:
-    """The caller's, but with nothing of it that could lead the demo to real data or keys."""
-    # An empty value counts as unset but still wins over a `.env` of the checkout.
-    theirs = ("PROXY_TOKEN", "DB_ENCRYPTION_KEY", "DATABASE_URL", "HTTPS_PROXY", "https_proxy")
-    mine = {name: "" for name in theirs}
-    mine |= {f"{name}_FILE": "" for name in theirs[:3]}
-    settings = {
-        "DATA_DIR": data,
+def _environment(folder: Path, upstream: str) -> dict[str, str]:
+    """The caller's without any setting, so that the demo never meets real data or secrets."""
+    known = {setting.name for setting in SETTINGS} | set(LATER)
+    rest = {k: v for k, v in os.environ.items() if k.upper().removesuffix("_FILE") not in known}
+    # The first .env found is the one that counts; this one keeps that of the checkout away.
+    (folder / ".env").touch()
+    return {
+        **rest,
+        "DATA_DIR": str(folder / "data"),
         "UPSTREAM_URL": upstream,
-        "PROXY_HOST": "127.0.0.1",
-        "PROXY_PORT": os.environ.get("PROXY_PORT") or "3000",
+        "PROXY_PORT": str(_free_port()),
+        "DRAIN_SECONDS": "1",
     }
-    return {**os.environ, **mine, **settings}
 
 
-def _run(environment: dict[str, str], *arguments: str, given: str | None = None) -> str:
+def _free_port() -> int:
+    """The usual port, or any other if somebody has it."""
+    for port in (_USUAL_PORT, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise SystemExit("demo: no port is free")
+
+
+def _run(
+    environment: dict[str, str], folder: Path, *arguments: str, given: str | None = None
+) -> str:
     """What the command prints; its errors go to the terminal and end the demo."""
     done = subprocess.run(
         [str(_PROXY), *arguments],
         env=environment,
+        cwd=folder,
         input=given,
         stdout=subprocess.PIPE,
         text=True,
@@ -98,26 +118,30 @@ def _stop(proxy: subprocess.Popen[bytes]) -> None:
 
 
 def _demo(stack: ExitStack) -> int:
-    data = stack.enter_context(tempfile.TemporaryDirectory(prefix="nanogpt-proxy-demo-"))
+    made = tempfile.TemporaryDirectory(prefix="nanogpt-proxy-demo-")
+    folder = Path(stack.enter_context(made))
     stand_in = stack.enter_context(StandIn("--pace", _PACE))
-    environment = _environment(data, stand_in.base_url)
+    environment = _environment(folder, stand_in.base_url)
     for email, key in _USERS.items():
-        _run(environment, "add-user", email, given=key)
+        _run(environment, folder, "add-user", email, given=key)
     # Its own session: Ctrl-C reaches the demo alone, which then stops the proxy in order.
     proxy = subprocess.Popen(
         [str(_PROXY), "serve"],
-        env={**environment, "DRAIN_SECONDS": "1"},
+        env=environment,
+        cwd=folder,
         stdout=subprocess.DEVNULL,
         start_new_session=True,
     )
     stack.callback(_stop, proxy)
     base = f"http://127.0.0.1:{environment['PROXY_PORT']}"
     _wait_until_ready(proxy, base)
-    _explain(base, _run(environment, "token"), stand_in)
+    _explain(base, _run(environment, folder, "token"), stand_in)
     return proxy.wait()
 
 
 def main() -> int:
+    # SIGTERM ends it as Ctrl-C does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with ExitStack() as stack:
             return _demo(stack)

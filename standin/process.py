@@ -45,9 +45,18 @@ class StandIn:
     def start(self) -> Self:
         """Start it and wait until it listens; `RuntimeError` when it does not."""
         command: Sequence[str] = (
-            sys.executable, "-m", "standin", "--port", "0", *self._arguments,
+            sys.executable, "-m", "standin", "--port", "0", "--until-eof", *self._arguments,
         )  # fmt: skip
-        self._process = subprocess.Popen(command, cwd=_ROOT, stdout=subprocess.PIPE, text=True)
+        # Its own session, so that Ctrl-C in a terminal reaches the owner alone, who then stops it;
+        # its standard input is how it learns that the owner is gone without having done so.
+        self._process = subprocess.Popen(
+            command,
+            cwd=_ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
         assert self._process.stdout is not None
         line = self._process.stdout.readline().strip()
         if not line.startswith(_GREETING):
@@ -68,8 +77,9 @@ class StandIn:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-        if process.stdout is not None:
-            process.stdout.close()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                pipe.close()
 
     def __enter__(self) -> Self:
         return self.start()
@@ -98,7 +108,7 @@ class StandIn:
 
     def requests(self, since: int = 0, *, path: str | None = None) -> list[Json]:
         """What was received after request number `since`, oldest first."""
-        found: list[Json] = self._ask("GET", "requests", since=since)["requests"]
+        found: list[Json] = self._ask("GET", "requests", {"since": since})["requests"]
         return [one for one in found if path is None or one["path"].endswith(path)]
 
     def clear(self) -> int:
@@ -111,7 +121,7 @@ class StandIn:
 
     def order(self, scenarios: dict[str, str]) -> None:
         """Let paths below `/api/v1` (`*`: all) play scenarios whatever is asked; `{}` ends it."""
-        self._ask("PUT", "scenarios", json.dumps(scenarios).encode())
+        self._ask("PUT", "scenarios", body=json.dumps(scenarios).encode())
 
     def wait_for(self, number: int, event: str, timeout: float = 10) -> Json:
         """Request `number`, once `event` has come for it; `at` is its monotonic time."""
@@ -134,17 +144,24 @@ class StandIn:
         return self._wait(timeout, **limits)
 
     def _wait(self, timeout: float, **query: object) -> Json:
-        found = self._ask("GET", "requests/wait", patience=timeout, timeout=timeout, **query)
+        asked = {"timeout": timeout, **query}
+        found = self._ask("GET", "requests/wait", asked, patience=timeout)
         if not found["happened"]:
             raise NeverHappened(f"{query} did not happen in {timeout} s, but: {found}")
         return found
 
     def _ask(
-        self, method: str, door: str, body: bytes = b"", *, patience: float = 0, **query: object
+        self,
+        method: str,
+        door: str,
+        query: Json | None = None,
+        *,
+        body: bytes = b"",
+        patience: float = 0,
     ) -> Json:
         line = http.client.HTTPConnection(self.host, self.port, timeout=patience + _PATIENCE)
         with contextlib.closing(line):
-            line.request(method, f"/__standin/{door}?{urlencode(query)}", body)
+            line.request(method, f"/__standin/{door}?{urlencode(query or {})}", body)
             answer = line.getresponse()
             found: Json = json.loads(answer.read())
         if answer.status not in (200, 408):
