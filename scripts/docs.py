@@ -29,7 +29,7 @@ def table() -> str:
 
 
 def _default(row: Setting) -> str:
-    return f"`{row.default_text}`" if row.default_text else "–"
+    return f"`{row.default_text}`" if row.default_text else "none"
 
 
 def configuration(page: str) -> str:
