@@ -122,7 +122,7 @@ class Directory:
             done.exception()  # seen, even when every caller has gone away
 
     def _remember(self, email: str, account: Account | None) -> None:
-        if len(self._known) >= self._capacity:
+        if email not in self._known and len(self._known) >= self._capacity:
             del self._known[next(iter(self._known))]  # the oldest
         self._known[email] = account
 
