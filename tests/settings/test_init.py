@@ -1,4 +1,4 @@
-"""The whole way from an environment to `Settings`; single kinds of values: settings/test_parse."""
+"""The whole way from an environment to `Settings`; single kinds of values: test_parse."""
 
 from __future__ import annotations
 
