@@ -23,9 +23,9 @@ TEXT_MODELS = (
 _PIPELINE = {"provider": "internal-7", "route": ["a", "b"]}
 
 
-def _entry(name: str, **more: object) -> Json:
-    owner = name.partition("/")[0]
-    return {"id": name, "object": "model", "created": _CREATED, "owned_by": owner, **more}
+def _entry(model: str, /, **more: object) -> Json:
+    owner = model.partition("/")[0]
+    return {"id": model, "object": "model", "created": _CREATED, "owned_by": owner, **more}
 
 
 def _details(name: str, included: bool) -> Json:
