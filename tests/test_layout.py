@@ -43,7 +43,8 @@ def test_modules_and_functions_stay_small(module: Path) -> None:
     assert text.count("\n") < 300
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            lines = (node.end_lineno or node.lineno) - node.lineno + 1
+            first = node.body[1 if ast.get_docstring(node) and node.body[1:] else 0]
+            lines = (node.end_lineno or 0) - first.lineno + 1  # a long signature is not long code
             assert lines < 40, f"{node.name} has {lines} lines"
 
 
