@@ -57,7 +57,7 @@ fix: $(READY_DEV) ## Mend the style
 	$(BIN)/ruff format .
 
 bench: $(READY_DEV) ## Measure the proxy against nginx; ARGS go to bench/run
-	@scripts/needs nginx
+	@scripts/needs nginx wrk openssl
 	@$(BIN)/python bench/run $(ARGS)
 
 docs: $(READY_DEV) ## Write the tables of docs/ and .env.example again

@@ -11,23 +11,16 @@ from pathlib import Path
 
 from bench.processes import BenchmarkFailed
 
-# What runs → the package of Debian and Ubuntu that brings it.
-_PROGRAMS = {"nginx": "nginx", "wrk": "wrk", "openssl": "openssl"}
+_PROGRAMS = ("nginx", "wrk", "openssl")
 _BUSY = 0.5
 
 
-def ensure_programs() -> None:
-    """Install what is missing when root may do so; otherwise say the line to run."""
+def check_programs() -> None:
+    """`make bench` installs them, where it may; whoever comes without make reads what to run."""
     os.environ["PATH"] += os.pathsep + "/usr/sbin"  # where nginx is; not on every user's path
-    missing = [package for program, package in _PROGRAMS.items() if not shutil.which(program)]
-    if not missing:
-        return
-    line = ["apt-get", "install", "-y", "--no-install-recommends", *missing]
-    if os.getuid() != 0 or not shutil.which("apt-get"):
-        raise BenchmarkFailed(f"{', '.join(missing)} missing; run: sudo {' '.join(line)}")
-    for command in (["apt-get", "update"], line):
-        if subprocess.run(command, check=False, stdout=subprocess.DEVNULL).returncode:
-            raise BenchmarkFailed(f"`{' '.join(command)}` failed")
+    missing = " ".join(program for program in _PROGRAMS if not shutil.which(program))
+    if missing:
+        raise BenchmarkFailed(f"missing: {missing}; run scripts/needs {missing}")
 
 
 def two_cores() -> tuple[int, int]:

@@ -232,7 +232,7 @@ def main(arguments: list[str]) -> int:
     # A signal must not leave servers behind: as an exception it runs every clean-up.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
-        machine.ensure_programs()
+        machine.check_programs()
         proxy = Proxy(chosen.serve, chosen.add_user, callers.invent_token())
         text, met = run(QUICK if chosen.quick else FULL, proxy, chosen.only)
     except BenchmarkFailed as failed:
