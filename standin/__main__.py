@@ -8,6 +8,7 @@ import contextlib
 import logging
 import resource
 import signal
+import ssl
 import sys
 
 from aiohttp import web
@@ -26,11 +27,21 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--bad-keys", type=int, default=10, help="how often a bad key gets 401 before 429"
     )
+    parser.add_argument("--certificate", help="a PEM file: speak TLS, with the key of --key")
+    parser.add_argument("--key", help="the private key of the certificate")
     parser.add_argument(
         "--until-eof", action="store_true", help="stop when standard input ends: with the owner"
     )
     parser.add_argument("--scenarios", action="store_true", help="list the scenarios and stop")
     return parser.parse_args()
+
+
+def _tls(options: argparse.Namespace) -> ssl.SSLContext | None:
+    if options.certificate is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(options.certificate, options.key)
+    return context
 
 
 def _raise_descriptor_limit() -> None:
@@ -50,9 +61,10 @@ async def _serve(options: argparse.Namespace) -> None:
     server = Server(pace=options.pace, bad_keys=options.bad_keys)
     runner = web.ServerRunner(server, shutdown_timeout=0.1)
     await runner.setup()
-    await web.TCPSite(runner, options.host, options.port, backlog=4096).start()
+    tls = _tls(options)
+    await web.TCPSite(runner, options.host, options.port, backlog=4096, ssl_context=tls).start()
     host, port = runner.addresses[0][:2]
-    print(f"standin listening on http://{host}:{port}", flush=True)
+    print(f"standin listening on http{'s' if tls else ''}://{host}:{port}", flush=True)
     await stop.wait()
     await runner.cleanup()
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import ssl
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 _ROOT = Path(__file__).resolve().parent.parent
-_GREETING = "standin listening on http://"
+_GREETING = "standin listening on "
 # Longer than the server waits, so that its own answer about a missed moment comes through.
 _PATIENCE = 5.0
 
@@ -36,8 +37,16 @@ class StandIn:
             nano.wait_closed(seen["number"])
     """
 
-    def __init__(self, *arguments: str) -> None:
+    def __init__(
+        self, *arguments: str, certificate: Path | None = None, key: Path | None = None
+    ) -> None:
+        """`arguments` go to the command; with a certificate, which must be its own CA, it
+        speaks TLS."""
         self._arguments = arguments
+        self._tls: ssl.SSLContext | None = None
+        if certificate is not None:
+            self._tls = ssl.create_default_context(cafile=str(certificate))
+            self._arguments += ("--certificate", str(certificate), "--key", str(key))
         self._process: subprocess.Popen[str] | None = None
         self.host = ""
         self.port = 0
@@ -62,8 +71,8 @@ class StandIn:
         if not line.startswith(_GREETING):
             self.stop()
             raise RuntimeError(f"the stand-in did not start: {line!r}")
-        self.host, _, port = line.removeprefix(_GREETING).rpartition(":")
-        self.port = int(port)
+        place = urlsplit(line.removeprefix(_GREETING))
+        self.host, self.port = place.hostname or "", place.port or 0
         return self
 
     def stop(self) -> None:
@@ -99,7 +108,7 @@ class StandIn:
 
     @property
     def origin(self) -> str:
-        return f"http://{self.host}:{self.port}"
+        return f"http{'s' if self._tls else ''}://{self.host}:{self.port}"
 
     @property
     def base_url(self) -> str:
@@ -159,7 +168,12 @@ class StandIn:
         body: bytes = b"",
         patience: float = 0,
     ) -> Json:
-        line = http.client.HTTPConnection(self.host, self.port, timeout=patience + _PATIENCE)
+        seconds = patience + _PATIENCE
+        line = http.client.HTTPConnection(self.host, self.port, timeout=seconds)
+        if self._tls:
+            line = http.client.HTTPSConnection(
+                self.host, self.port, timeout=seconds, context=self._tls
+            )
         with contextlib.closing(line):
             line.request(method, f"/__standin/{door}?{urlencode(query or {})}", body)
             answer = line.getresponse()

@@ -5,14 +5,21 @@ from __future__ import annotations
 import asyncio
 import base64
 import socket
+import ssl
 import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import aiohttp
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from standin.process import NeverHappened, StandIn
 from standin.scenarios import SCENARIOS
@@ -157,3 +164,49 @@ def test_the_command_lists_its_scenarios() -> None:
     command = [sys.executable, "-m", "standin", "--scenarios"]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     assert set(done.stdout.split()) > set(SCENARIOS)
+
+
+def certificate(folder: Path) -> tuple[Path, Path]:
+    """A certificate for 127.0.0.1 that is its own CA, and its key."""
+    private = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "standin")])
+    now = datetime.now(UTC)
+    place = x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))])
+    made = (
+        x509.CertificateBuilder(name, name, private.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(minutes=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(place, critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(private, hashes.SHA256())
+    )
+    public, secret = folder / "standin.pem", folder / "standin.key"
+    public.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    secret.write_bytes(
+        private.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return public, secret
+
+
+async def test_it_speaks_tls(tmp_path: Path) -> None:
+    public, secret = certificate(tmp_path)
+    trust = ssl.create_default_context(cafile=str(public))
+    headers = {"Authorization": f"Bearer {KEY}"}
+    with StandIn(certificate=public, key=secret) as nano:
+        assert nano.base_url.startswith("https://")
+        url = f"{nano.base_url}/chat/completions"
+        async with aiohttp.ClientSession(headers=headers) as session:
+            for scenario in ("ok", "stray-bytes", "set-cookie"):
+                body = chat_body(f"standin/{scenario}", stream=True)
+                async with session.post(url, json=body, ssl=trust) as answer:
+                    assert (await answer.read()).endswith(b"data: [DONE]\n\n")
+            with pytest.raises(aiohttp.ClientError):
+                body = chat_body("standin/abrupt", stream=True)
+                async with session.post(url, json=body, ssl=trust) as answer:
+                    await answer.read()
+        nano.wait_closed(4)
+        assert nano.requests(3)[0]["outcome"] == "cut"
