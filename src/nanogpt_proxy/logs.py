@@ -18,7 +18,7 @@ from typing import Any, Literal, TextIO
 
 Format = Literal["text", "json"]
 
-_QUIET = ("asyncio", "alembic", "sqlalchemy", "aiosqlite")
+_QUIET = ("asyncio", "alembic", "sqlalchemy")
 """Loggers of libraries that tell too much below a warning: slow callbacks, statements, values."""
 
 
