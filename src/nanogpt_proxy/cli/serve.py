@@ -1,0 +1,42 @@
+"""`serve`: run the proxy, and say what Open WebUI needs to find it."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from nanogpt_proxy.cli.output import hint, say
+
+if TYPE_CHECKING:
+    from nanogpt_proxy.app import Listening
+
+
+@click.command("serve")
+def serve() -> int:
+    """Run the proxy until it is told to stop."""
+    from nanogpt_proxy import app, settings
+
+    return app.serve(settings.load(), announce=announce)
+
+
+def announce(listening: Listening) -> None:
+    """Said once, when connections are accepted. The token is for eyes, not for log files."""
+    for note in listening.notes:
+        hint(note)
+    host = f"[{listening.host}]" if ":" in listening.host else listening.host
+    for_eyes = sys.stdout.isatty()
+    token = listening.token.reveal() if for_eyes else "<token>"
+    say(f"nanogpt-proxy listens on http://{host}:{listening.port}")
+    say("")
+    say("Open WebUI finds it with these lines in its environment:")
+    say("")
+    say(f"  OPENAI_API_BASE_URL=http://{host}:{listening.port}/v1")
+    say(f"  OPENAI_API_KEY={token}")
+    say("  ENABLE_FORWARD_USER_INFO_HEADERS=true")
+    say("")
+    if not for_eyes:
+        say("token: run `nanogpt-proxy token`")
+    say("users: run `nanogpt-proxy add-user EMAIL`")
+    sys.stdout.flush()

@@ -1,0 +1,16 @@
+"""Results on stdout, the rest on stderr."""
+
+from __future__ import annotations
+
+import pytest
+
+from nanogpt_proxy.cli.output import error, hint, say
+
+
+def test_each_has_its_stream(capsys: pytest.CaptureFixture[str]) -> None:
+    say("result")
+    error("wrong")
+    hint("mend")
+    out, err = capsys.readouterr()
+    assert out == "result\n"
+    assert err == "nanogpt-proxy: error: wrong\nnanogpt-proxy: hint: mend\n"
