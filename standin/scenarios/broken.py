@@ -35,10 +35,11 @@ async def stray_bytes(call: Call, answer: Answer) -> web.StreamResponse:
         write_raw(call, wire(answer) + _stray(call))
         return Sent(keep=True)
     write_raw(call, wire(answer))
-    transport, stray = call.transport, _stray(call)
+    transport, line, stray = call.transport, call.line, _stray(call)
 
     def speak() -> None:
-        if not transport.is_closing():
+        # Under a request that has come meanwhile nobody could tell them from its answer.
+        if not line.busy and not transport.is_closing():
             transport.write(stray)
             call.recorder.mark(call.record, "stray")
 
