@@ -43,7 +43,7 @@ env: ## Write .env with fresh secrets for the proxy, compose and Open WebUI
 
 test: ## Run all tests; ARGS go to pytest, TEST_WITHOUT=nginx leaves a group out
 	@scripts/needs --quiet venv
-	@$(MAKE) $(READY_DEV)
+	@$(MAKE) --silent $(READY_DEV)
 	@scripts/test $(ARGS)
 
 check: $(READY_DEV) ## Check style, types and the layers of imports
