@@ -1,0 +1,151 @@
+"""The only place where things are put together: settings in, a running service out."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+
+import uvloop
+
+from nanogpt_proxy import logs
+from nanogpt_proxy.credentials import connection_tokens
+from nanogpt_proxy.descriptors import connections_that_fit
+from nanogpt_proxy.directory import Directory
+from nanogpt_proxy.errors import ConfigurationError
+from nanogpt_proxy.gateway.budget import BodyBudget
+from nanogpt_proxy.gateway.catalogue import Catalogue
+from nanogpt_proxy.gateway.context import Context
+from nanogpt_proxy.gateway.exchange import Exchange
+from nanogpt_proxy.gateway.identity import ConnectionTokens
+from nanogpt_proxy.gateway.json_body import Judge
+from nanogpt_proxy.gateway.server import Server
+from nanogpt_proxy.gateway.upstream import Origin, Pool
+from nanogpt_proxy.health import Health
+from nanogpt_proxy.limits import Limits
+from nanogpt_proxy.metrics import Counters
+from nanogpt_proxy.models import Secret
+from nanogpt_proxy.opening import Opened, open_store_and_vault
+from nanogpt_proxy.settings import Settings
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """What the person who started the service is told once it accepts connections."""
+
+    host: str
+    port: int
+    token: Secret
+    first_start: bool
+    notes: tuple[str, ...]
+
+
+def serve(settings: Settings, *, announce: Callable[[Listening], None]) -> int:
+    """Runs until SIGTERM or SIGINT; the exit code. Raises `ProxyError` when it cannot start."""
+    logs.configure(settings.log_level, _log_format(settings))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(settings, announce))
+    return 0
+
+
+async def _serve(settings: Settings, announce: Callable[[Listening], None]) -> None:
+    stop = _stop_on_signals()
+    tokens = connection_tokens(settings)
+    opened = await open_store_and_vault(settings)
+    try:
+        async with _running(settings, opened, tokens) as (server, context):
+            host, port = await _listen(server, settings)
+            fields = {"host": host, "port": port}
+            _logger.info("listening", extra={"fields": fields})
+            announce(Listening(host, port, tokens[0], opened.first_start, opened.notes))
+            await stop.wait()
+            await _drain(server, context)
+    finally:
+        await opened.store.close()
+    _logger.info("stopped")
+
+
+def _stop_on_signals() -> asyncio.Event:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signum, stop.set)
+    return stop
+
+
+async def _listen(server: Server, settings: Settings) -> tuple[str, int]:
+    try:
+        return await server.listen()
+    except OSError as error:
+        place = f"{settings.proxy_host}:{settings.proxy_port}"
+        raise ConfigurationError(
+            [f"cannot listen on {place} ({error.strerror}): change PROXY_HOST or PROXY_PORT"]
+        ) from None
+
+
+@contextlib.asynccontextmanager
+async def _running(
+    settings: Settings, opened: Opened, tokens: tuple[Secret, ...]
+) -> AsyncIterator[tuple[Server, Context]]:
+    """Everything but the listener; closed in the reverse order."""
+    async with contextlib.AsyncExitStack() as stack:
+        directory = Directory(opened.store, opened.vault)
+        await directory.start()
+        stack.push_async_callback(directory.stop)
+        pool = Pool(
+            Origin.of(settings),
+            limit=settings.upstream_connections,
+            idle_seconds=settings.upstream_idle_seconds,
+            connect_timeout=settings.connect_timeout,
+        )
+        stack.push_async_callback(pool.close)
+        catalogue = Catalogue(pool, settings.models_ttl)
+        stack.push_async_callback(catalogue.close)
+        context = Context(
+            loop=asyncio.get_running_loop(),
+            settings=settings,
+            tokens=ConnectionTokens(tokens),
+            directory=directory,
+            limits=Limits(),
+            pool=pool,
+            catalogue=catalogue,
+            health=Health(opened.store, opened.vault),
+            budget=BodyBudget(settings.max_buffered_bytes),
+            judge=Judge(),
+            counters=Counters(),
+            access_log=_access_log(settings),
+        )
+        if context.access_log is not None:
+            stack.callback(context.access_log.close)
+        server = Server(
+            settings,
+            lambda client, request: Exchange(context, client, request),
+            max_connections=connections_that_fit(settings),
+        )
+        yield server, context
+
+
+def _access_log(settings: Settings) -> logs.AccessLog | None:
+    if not settings.log_requests:
+        return None
+    return logs.AccessLog(sys.stderr, _log_format(settings), asyncio.get_running_loop())
+
+
+def _log_format(settings: Settings) -> logs.Format:
+    return "json" if settings.log_format == "json" else "text"
+
+
+async def _drain(server: Server, context: Context) -> None:
+    """Says unready at once, goes on for `DRAIN_DELAY`, then lets running answers end."""
+    settings = context.settings
+    _logger.info("stopping", extra={"fields": {"drain_seconds": settings.drain_seconds}})
+    context.health.draining = True
+    if settings.drain_delay:
+        await asyncio.sleep(settings.drain_delay)
+    await server.drain(settings.drain_seconds)
