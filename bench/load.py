@@ -30,6 +30,8 @@ class Rate:
     per_second: float
     p50_us: float
     p99_us: float
+    cpu_us: float
+    """What one request costs the proxy that carries it."""
 
 
 @dataclass(frozen=True)
@@ -41,10 +43,11 @@ class Streamed:
     pss_mb: float
 
 
-def requests(aim: Aim, *, connections: int, seconds: int, core: int) -> Rate:
+def requests(aim: Aim, proxy: Running | None, *, connections: int, seconds: int, core: int) -> Rate:
     """As many chat completions as go over `connections` keep-alive connections."""
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s"]
     command += ["-s", str(_SCRIPT), f"{aim.url}/chat/completions", "--", str(aim.callers)]
+    before = proxy.cpu_seconds() if proxy else 0.0
     done = subprocess.run(
         command,
         capture_output=True,
@@ -58,8 +61,9 @@ def requests(aim: Aim, *, connections: int, seconds: int, core: int) -> Rate:
         raise BenchmarkFailed(f"wrk on {aim.name}: {done.stdout}{done.stderr}")
     if found["failed"]:
         raise BenchmarkFailed(f"{aim.name}: {found['failed']} requests failed:\n{done.stdout}")
+    spent = proxy.cpu_seconds() - before if proxy else 0.0
     per_second = found["requests"] / (found["duration_us"] / 1e6)
-    return Rate(per_second, found["p50_us"], found["p99_us"])
+    return Rate(per_second, found["p50_us"], found["p99_us"], spent * 1e6 / found["requests"])
 
 
 def streams(

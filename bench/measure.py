@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 import signal
 import sys
 import tempfile
@@ -54,9 +55,11 @@ class Bench:
         return made
 
     def enrolled(self, part: str) -> Path:
-        data_dir = prepare(self.directory / f"{part}-data")
-        self.proxy.enrol(data_dir, self.people)
-        return data_dir
+        """A data directory that knows all people; they are added once and then copied."""
+        original = self.directory / "data"
+        if not original.exists():
+            self.proxy.enrol(prepare(original), self.people)
+        return Path(shutil.copytree(original, self.directory / f"{part}-data"))
 
     def aim(self, who: str, url: str) -> load.Aim:
         token = None if who == DIRECT else self.proxy.token
@@ -166,13 +169,14 @@ def measure_streams(bench: Bench) -> None:
 def _rates(
     bench: Bench, under_test: dict[str, tuple[Running | None, load.Aim]], prefix: str
 ) -> None:
-    for _, aim in under_test.values():
-        load.requests(aim, connections=64, seconds=1, core=bench.load_core)  # to warm up
+    for running, aim in under_test.values():  # to warm up
+        load.requests(aim, running, connections=64, seconds=1, core=bench.load_core)
     for number in range(bench.plan.rounds):
         for connections in (1, 64):
-            for who, (_, aim) in _in_turn(under_test, number):
+            for who, (running, aim) in _in_turn(under_test, number):
                 found = load.requests(
                     aim,
+                    running,
                     connections=connections,
                     seconds=bench.plan.seconds,
                     core=bench.load_core,
@@ -180,6 +184,8 @@ def _rates(
                 bench.samples.add(f"{prefix}rate {connections}", who, found.per_second)
                 bench.samples.add(f"{prefix}p50 {connections}", who, found.p50_us)
                 bench.samples.add(f"{prefix}p99 {connections}", who, found.p99_us)
+                if running:
+                    bench.samples.add(f"{prefix}cpu {connections}", who, found.cpu_us)
 
 
 def _in_turn(
@@ -211,8 +217,8 @@ def run(plan: Plan, proxy: Proxy, parts: list[str]) -> tuple[str, bool]:
     events = plan.streams * plan.stream_seconds * _EVENTS_PER_SECOND
     note = (
         f"Measured {datetime.now(UTC):%Y-%m-%d} on {'; '.join(about)}. Medians of {plan.rounds} "
-        f"rounds of {plan.seconds} s; streams: {plan.streams} at once, {_EVENTS_PER_SECOND} "
-        f"events a second each, {events:,} events in a round."
+        f"rounds; requests: {plan.seconds} s a round; streams: {plan.streams} at once, "
+        f"{_EVENTS_PER_SECOND} events a second each, {events:,} events a round."
     )
     return f"{note}\n\n{text}", met
 
