@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sys
-import time
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -279,12 +277,11 @@ async def test_uses_are_written_down_meanwhile(
     await directory.start()
     await directory.load(ALICE)
     directory.used(alice.id)
-    await until(lambda: not directory._used)
+    async with asyncio.timeout(5):
+        while (found := await store.accounts.get(ALICE)) is None or found.last_used_at is None:
+            pass
     assert directory.find(ALICE) is not NOT_LOADED  # a use is not a change
     await directory.stop()
-    found = await store.accounts.get(ALICE)
-    assert found is not None
-    assert found.last_used_at is not None
 
 
 async def test_uses_that_could_not_be_written_are_kept(
@@ -340,18 +337,3 @@ async def test_stop_ends_a_load_that_hangs(store: Store, monkeypatch: pytest.Mon
     await directory.stop()
     with pytest.raises(asyncio.CancelledError):
         await load
-
-
-def test_finding_costs_less_than_a_microsecond_or_two(tmp_path: Path) -> None:
-    async def measure() -> float:
-        store = await Store.open(tmp_path / "proxy.db")
-        directory = Directory(store, Vault(MASTER))
-        await directory.load(ALICE)
-        start = time.perf_counter()
-        for _ in range(10_000):
-            directory.find(ALICE)
-        took = time.perf_counter() - start
-        await store.close()
-        return took / 10_000
-
-    assert sys.gettrace() is not None or asyncio.run(measure()) < 20e-6

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from nanogpt_proxy.errors import ConfigurationError, WrongMasterKey
 from nanogpt_proxy.private_files import others_may_read, private_directory
@@ -86,15 +85,8 @@ def _notes(settings: Settings, created: bool) -> list[str]:
     notes = []
     if created:
         notes.append(f"made a new encryption key: back up {path}, without it no API key opens")
-    if settings.db_encryption_key is None and _exposed(path):
-        notes.append(f"other users of this machine may read {path}: run chmod 600 {path}")
-    return notes
-
-
-def _exposed(path: Path) -> bool:
     # Said, not refused: on some mounted volumes modes cannot be changed, and an owner who cannot
     # mend it would be left without a service.
-    try:
-        return others_may_read(path)
-    except OSError:
-        return False
+    if settings.db_encryption_key is None and others_may_read(path):
+        notes.append(f"other users of this machine may read {path}: run chmod 600 {path}")
+    return notes

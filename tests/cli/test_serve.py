@@ -47,6 +47,19 @@ def test_an_ipv6_address_becomes_a_url(capsys: pytest.CaptureFixture[str]) -> No
     assert "http://[::1]:3000/v1\n" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [("0.0.0.0", "http://127.0.0.1:3000"), ("::", "http://[::1]:3000")],  # noqa: S104
+)
+def test_all_addresses_become_one_that_works(
+    capsys: pytest.CaptureFixture[str], host: str, url: str
+) -> None:
+    announce(listening(host))
+    out = capsys.readouterr().out
+    assert f"OPENAI_API_BASE_URL={url}/v1\n" in out
+    assert "in place of" in out
+
+
 def test_the_exit_code_is_that_of_the_service(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     app = ModuleType("nanogpt_proxy.app")
     seen: list[Any] = []

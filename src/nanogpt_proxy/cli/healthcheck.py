@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import click
 
-from nanogpt_proxy.cli.output import say
+from nanogpt_proxy.cli.output import EVERYWHERE, say
 from nanogpt_proxy.errors import ConfigurationError, ProxyError
 
 _SECONDS = 5.0
-_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, not listened on
 
 
 @click.command("healthcheck")
@@ -19,7 +18,7 @@ def healthcheck() -> None:
     chosen = settings.load()
     if chosen.proxy_port == 0:
         raise ConfigurationError(["PROXY_PORT is 0: nobody knows where the proxy listens"])
-    _ask(_EVERYWHERE.get(chosen.proxy_host, chosen.proxy_host), chosen.proxy_port)
+    _ask(EVERYWHERE.get(chosen.proxy_host, chosen.proxy_host), chosen.proxy_port)
     say("ready")
 
 

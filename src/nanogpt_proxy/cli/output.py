@@ -5,6 +5,8 @@ from __future__ import annotations
 import click
 
 NAME = "nanogpt-proxy"
+EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, not listened on
+"""Where a service that listens on all addresses is reached from this machine."""
 
 
 def say(line: str) -> None:

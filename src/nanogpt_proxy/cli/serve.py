@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nanogpt_proxy.cli.output import hint, say
+from nanogpt_proxy.cli.output import EVERYWHERE, hint, say
 
 if TYPE_CHECKING:
     from nanogpt_proxy.app import Listening
@@ -25,17 +25,20 @@ def announce(listening: Listening) -> None:
     """Said once, when connections are accepted. The token is for eyes, not for log files."""
     for note in listening.notes:
         hint(note)
-    host = f"[{listening.host}]" if ":" in listening.host else listening.host
+    everywhere = EVERYWHERE.get(listening.host)
+    host = everywhere or listening.host
+    url = f"http://[{host}]:{listening.port}" if ":" in host else f"http://{host}:{listening.port}"
     for_eyes = sys.stdout.isatty()
-    token = listening.token.reveal() if for_eyes else "<token>"
-    say(f"nanogpt-proxy listens on http://{host}:{listening.port}")
+    say(f"nanogpt-proxy listens on {url}{', and on all other addresses' if everywhere else ''}")
     say("")
     say("Open WebUI finds it with these lines in its environment:")
     say("")
-    say(f"  OPENAI_API_BASE_URL=http://{host}:{listening.port}/v1")
-    say(f"  OPENAI_API_KEY={token}")
+    say(f"  OPENAI_API_BASE_URL={url}/v1")
+    say(f"  OPENAI_API_KEY={listening.token.reveal() if for_eyes else '<token>'}")
     say("  ENABLE_FORWARD_USER_INFO_HEADERS=true")
     say("")
+    if everywhere:
+        say(f"elsewhere than on this machine: write its name in place of {host}")
     if not for_eyes:
         say("token: run `nanogpt-proxy token`")
     say("users: run `nanogpt-proxy add-user EMAIL`")
