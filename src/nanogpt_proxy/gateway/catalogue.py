@@ -22,6 +22,7 @@ _logger = logging.getLogger(__name__)
 
 _LIMIT = 32 * 1024 * 1024
 _PATIENCE = 7.0  # seconds; Open WebUI waits 10, and an answer of ours is due within 8
+_PATIENCE_WITH_STALE = 1.0
 _RETRY_AFTER = 5.0  # seconds before a list that could not be fetched is asked for again
 
 # The query keys that the lists know, and their values; all others are left out, so that nobody
@@ -84,8 +85,9 @@ class Catalogue:
             flight = self._loop.create_task(self._fetch(target))
             self._flights[target] = flight
             flight.add_done_callback(lambda done: self._landed(target, done))
+        patience = _PATIENCE if known is None else _PATIENCE_WITH_STALE
         try:
-            async with asyncio.timeout(_PATIENCE):
+            async with asyncio.timeout(patience):
                 return await asyncio.shield(flight)
         except (FetchFailed, TimeoutError):
             return _stale(known)

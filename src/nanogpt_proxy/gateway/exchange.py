@@ -39,7 +39,7 @@ class Exchange:
         self._context = context
         self._client = client
         self._request = request
-        self._reply = Reply(client, request, context.next_id())
+        self._reply = Reply(client, request, context.next_id)
         self._began = context.loop.time()
         self._first_byte: float | None = None
         self._match = _NOWHERE
@@ -301,8 +301,9 @@ class Exchange:
         upstream, self._upstream = self._upstream, None
         if upstream is not None:
             upstream.drop()
-        if self._held is not None:
-            self._held.release()
+        held, self._held, self._passed = self._held, None, None
+        if held is not None:  # it knows us: without the cycle no collector is needed
+            held.release()
         if self._ticket is not None:
             self._ticket.release()
         if self._account is not None and self._went_up:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from nanogpt_proxy.errors import Refusal
 from nanogpt_proxy.gateway import answers, headers
@@ -21,20 +21,29 @@ Pairs = Sequence[tuple[bytes, bytes]]
 class Reply:
     """The answer to one request, written as it comes."""
 
-    def __init__(self, client: ClientConnection, request: Request, request_id: str) -> None:
+    def __init__(
+        self, client: ClientConnection, request: Request, next_id: Callable[[], str]
+    ) -> None:
         self._client = client
         self._request = request
         self._chunked = False
         self._until_close = False
         self._tail: StreamTail | None = None
-        self.request_id = request_id
-        """NanoGPT's once its answer carries one."""
+        self._next_id = next_id
+        self._request_id: str | None = None
         self.begun = False
         self.status = 0
         self.sent = 0
         """Bytes written, heads and framing included."""
         self.keep = False
         """Whether the connection takes another request after this answer."""
+
+    @property
+    def request_id(self) -> str:
+        """NanoGPT's once its answer carries one; until then, and without one, ours."""
+        if self._request_id is None:
+            self._request_id = self._next_id()
+        return self._request_id
 
     def relay(
         self, head: AnswerHead | None, chunks: list[bytes], ended: bool, dialect: Dialect
@@ -99,7 +108,7 @@ class Reply:
         if theirs is None:
             passed.append((b"x-request-id", self.request_id.encode()))
         else:
-            self.request_id = theirs.decode("latin-1")
+            self._request_id = theirs.decode("latin-1")
         out.append(answers.status_line(head.status))
         out.append(answers.header_lines(passed))
         if b"date" not in known:

@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Callable
 
 from nanogpt_proxy.errors import Refusal
-from nanogpt_proxy.gateway.server.connection import ClientConnection, Handler, Phase
+from nanogpt_proxy.gateway.server.connection import ClientConnection
+from nanogpt_proxy.gateway.server.handler import Handler, Phase
 from nanogpt_proxy.gateway.server.request import Request
 from nanogpt_proxy.settings import Settings
 

@@ -6,116 +6,63 @@ import asyncio
 import logging
 import socket
 import struct
-from collections import deque
-from enum import Enum
-from typing import TYPE_CHECKING, Protocol, cast
-
-import httptools
+from typing import TYPE_CHECKING, cast
 
 from nanogpt_proxy.errors import Refusal
-from nanogpt_proxy.gateway.framing import ChunkExtras, after_head
-from nanogpt_proxy.gateway.server.request import (
-    HEAD_LIMIT,
-    Request,
-    bad_request,
-    head_too_large,
-    no_upgrade,
-)
+from nanogpt_proxy.gateway.server.deadline import Deadline
+from nanogpt_proxy.gateway.server.handler import Handler, Phase
+from nanogpt_proxy.gateway.server.parser import RequestParser
+from nanogpt_proxy.gateway.server.presence import Presence
+from nanogpt_proxy.gateway.server.request import Request
 
 if TYPE_CHECKING:
     from nanogpt_proxy.gateway.server import Server
 
 _logger = logging.getLogger(__name__)
 
-_SLICE = 64 * 1024  # what is parsed at one time, so that the bounds below are exact enough
+_SLICE = 64 * 1024  # what is parsed at one time, so that the bounds are exact enough
 _READ_AHEAD = 64 * 1024  # bytes of further requests that are held while one is served
-_PIPELINED = 16  # further requests that are held while one is served
 _KEEP_IF_DUE = 64 * 1024  # an unread body of at most this size is read to keep the connection
 _LINGER_BYTES = 1024 * 1024
 _LINGER_SECONDS = 2.0
 _FLUSH_SECONDS = 60.0  # how long a client may take to read the rest of its last answer
 
 
-class Phase(Enum):
-    """What the connection's deadline is for."""
-
-    NONE = "nothing"
-    IDLE = "the next request"
-    HEAD = "the rest of the head"
-    DRAIN = "the rest of a body that nobody wants"
-    LINGER = "the client to read the answer"
-    BODY = "the next bytes of the body"
-    UPSTREAM = "the upstream"
-
-
-class Handler(Protocol):
-    """Who serves a request: the connection tells it what the client does."""
-
-    def start(self) -> None: ...
-
-    def body_arrived(self) -> None:
-        """There are new bytes in `request.chunks`, or it is complete."""
-
-    def client_broke(self, refusal: Refusal) -> None:
-        """The rest of the request cannot be read."""
-
-    def client_gone(self) -> None: ...
-
-    def client_full(self) -> None:
-        """The client reads more slowly than the answer comes: stop writing."""
-
-    def client_drained(self) -> None: ...
-
-    def timed_out(self, phase: Phase) -> None: ...
-
-    def shut_down(self) -> None:
-        """The process stops now: end the answer as a failure."""
-
-
 class ClientConnection(asyncio.Protocol):
-    """Parses requests and serves them in order.
+    """Serves the requests of one client in their order.
 
     A client whose request is complete is never paused: a paused transport of uvloop reports
     neither FIN nor RST, and its leaving would go unseen. What it sends ahead is held, a little.
     """
 
+    _transport: asyncio.Transport
+    _presence: Presence
+
     def __init__(self, server: Server) -> None:
         self._server = server
-        self._loop = server.loop
-        self._transport: asyncio.Transport = None  # type: ignore[assignment]  # set on connect
-        self._parser = httptools.HttpRequestParser(self)
-        self._incoming: Request | None = None
-        self._queue: deque[Request] = deque()
+        self._parser = RequestParser()
         self._current: Request | None = None
         self._handler: Handler | None = None
         self._told_whole = False
         self._advancing = False
-        self._deaf = False  # nothing more is parsed
         self._ending = False  # the last answer is written
         self._gone = False
         self._paused = False
-        self._linger_left = _LINGER_BYTES
-        self._head_fed = 0
-        self._extras: ChunkExtras | None = None
-        self._last_three = b""
-        self._begun = 0
-        self._phase = Phase.NONE
-        self._deadline = 0.0
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = 0.0
+        self._unparsed = 0  # bytes that came after the parser stopped to listen
+        self._deadline = Deadline(server.loop, self._expired)
 
     # What the transport tells.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        self._presence = Presence(self._transport, self.abort)
         _keep_alive(self._transport)
         refusal = self._server.joined(self)
-        if refusal is not None:
-            self._queue.append(Request(refusal))
-            self._deaf = True
-            self._advance()
-        else:
+        if refusal is None:
             self.expect(Phase.IDLE, self._server.settings.keepalive_timeout)
+        else:
+            self._parser.spoil(refusal)
+            self._advance()
 
     def data_received(self, data: bytes) -> None:
         try:
@@ -126,8 +73,7 @@ class ClientConnection(asyncio.Protocol):
             for start in range(0, len(data), _SLICE):
                 self._take(view[start : start + _SLICE])
         except Exception:
-            _logger.exception("a client connection failed")
-            self.abort()
+            self._failed()
 
     def eof_received(self) -> None:
         """The end of the client's sending side means that it is gone."""
@@ -135,9 +81,8 @@ class ClientConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._lost()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._presence.stop()
+        self._deadline.close()
         self._server.left(self)
 
     def pause_writing(self) -> None:
@@ -150,10 +95,6 @@ class ClientConnection(asyncio.Protocol):
 
     # What the handler may do.
 
-    @property
-    def gone(self) -> bool:
-        return self._gone
-
     def write(self, data: bytes) -> None:
         if not self._gone:
             self._transport.write(data)
@@ -164,37 +105,41 @@ class ClientConnection(asyncio.Protocol):
         if self._open() and not self._paused and request is not None and not request.complete:
             self._paused = True
             self._transport.pause_reading()
+            self._presence.watch()
 
     def resume_reading(self) -> None:
         if self._paused and self._open():
             self._paused = False
+            self._presence.stop()
             self._transport.resume_reading()
 
-    def _open(self) -> bool:
-        return not self._gone and not self._transport.is_closing()
+    def expect(self, phase: Phase, seconds: float) -> None:
+        """What must happen within so many seconds; it replaces what was expected before."""
+        if not self._gone:
+            self._deadline.set(phase, seconds)
+
+    def expect_nothing(self) -> None:
+        self._deadline.clear()
 
     def keeps(self, request: Request) -> bool:
         """Whether the connection will take another request after the answer to this one."""
         if self._server.draining or not request.keep_alive or request.refusal is not None:
             return False
         if request.complete:
-            return not (self._deaf and not self._queue)
+            return not (self._parser.deaf and not self._parser.queue)
         due = request.outstanding
         return due is not None and due <= _KEEP_IF_DUE and not request.expects_continue
 
     def finished(self, keep: bool) -> None:
         """The answer to the current request is written to its end."""
-        request = self._current
-        self._handler = None
+        request, self._handler = self._current, None
         if request is None or self._gone:
             return
         if not keep:
             self._current = None
-            self._end(linger=not request.complete or self._deaf)
+            self._end(linger=not request.complete or self._parser.deaf)
             return
-        if request.complete:
-            self._current = None
-        else:
+        if not request.complete:
             request.dropped = True
             request.chunks.clear()
             self.resume_reading()
@@ -208,8 +153,7 @@ class ClientConnection(asyncio.Protocol):
         What was written is still sent, unless the end of the connection would look like the end
         of the answer: then `reset`.
         """
-        self._handler = None
-        self._current = None
+        self._handler = self._current = None
         self._ending = True
         if self._gone:
             return
@@ -218,8 +162,9 @@ class ClientConnection(asyncio.Protocol):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self._transport.abort()
         else:
-            self._transport.close()
-            self.expect(Phase.LINGER, _FLUSH_SECONDS)
+            self._close()
+
+    # What the server may do.
 
     def abort(self) -> None:
         self._ending = True
@@ -227,7 +172,7 @@ class ClientConnection(asyncio.Protocol):
 
     def close_if_idle(self) -> None:
         """Closes a connection without a request; one that is serving ends by itself."""
-        if self._current is None and not self._queue and not self._ending:
+        if self._current is None and not self._parser.queue and not self._ending:
             self._ending = True
             self._transport.close()
 
@@ -239,146 +184,29 @@ class ClientConnection(asyncio.Protocol):
             self._transport.close()
             self.expect(Phase.LINGER, _LINGER_SECONDS)
 
-    def expect(self, phase: Phase, seconds: float) -> None:
-        """Sets the one deadline of this connection; the timer behind it is moved lazily."""
-        if self._gone:
-            return
-        self._phase = phase
-        self._deadline = when = self._loop.time() + seconds
-        if self._timer is None or self._timer_at > when:
-            self._arm(when)
-
-    def expect_nothing(self) -> None:
-        self._phase = Phase.NONE
-
-    # What the parser tells. The names are httptools'.
-
-    def on_message_begin(self) -> None:
-        if self._deaf or len(self._queue) > _PIPELINED:
-            self._deaf = True
-            self._incoming = None
-            return
-        self._incoming = Request()
-        self._begun += 1
-        self._last_three = b""
-        self._head_fed = 0
-        self._extras = None
-        self._queue.append(self._incoming)
-
-    def on_url(self, url: bytes) -> None:
-        request = self._incoming
-        if request is not None:
-            request.target += url
-            request.size += len(url)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        request = self._incoming
-        if request is not None and not request.head_done:  # else it is a trailer
-            request.headers.append((name, value))
-            request.size += len(name) + len(value) + 4
-
-    def on_headers_complete(self) -> None:
-        request = self._incoming
-        if request is None:
-            return
-        parser = self._parser
-        request.method = parser.get_method()
-        request.version = parser.get_http_version()
-        request.keep_alive = parser.should_keep_alive()
-        request.judge()
-        request.head_done = True
-        if request.chunked:
-            self._extras = ChunkExtras()
-
-    def on_body(self, data: bytes) -> None:
-        request = self._incoming
-        if request is None:
-            return
-        request.received += len(data)
-        if self._extras is not None:
-            self._extras.data(len(data))
-        if not request.dropped:
-            request.chunks.append(data)
-
-    def on_chunk_header(self) -> None:
-        if self._extras is not None:
-            self._extras.chunk()
-
-    def on_message_complete(self) -> None:
-        if self._incoming is not None:
-            self._incoming.complete = True
-
-    # How bytes become requests.
+    # How bytes become requests that are served.
 
     def _take(self, data: bytes | memoryview) -> None:
-        if self._ending:
+        if self._ending or self._parser.deaf:
             self._discard(len(data))
-        elif self._deaf:
-            self._hold(len(data))
-        else:
-            self._parse(data)
-            self._advance()
-
-    def _parse(self, data: bytes | memoryview) -> None:
-        before = self._incoming
-        extras = self._extras
-        self._begun = 0
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._spoil(no_upgrade(), last=True)
-        except httptools.HttpParserError:
-            self._spoil(bad_request("The request is not well-formed HTTP/1.1."))
-        else:
-            request = self._incoming
-            if request is not None and not request.complete:
-                self._bound(request, data, before, extras)
-            if self._queue and self._handler is not None:
-                self._hold(0)
-
-    def _spoil(self, refusal: Refusal, *, last: bool = False) -> None:
-        """Marks the request that the parser stumbled over; nothing after it is read."""
-        self._deaf = True
-        request = self._incoming
-        if request is None:
             return
-        if request.complete and not last:
-            request = Request()
-            self._queue.append(request)
-        request.refusal = refusal
-        if request is self._current and self._handler is not None:
-            self._handler.client_broke(refusal)
+        self._parser.feed(data)
+        request, handler = self._current, self._handler
+        if handler is not None and request is not None and request.refusal is not None:
+            handler.client_broke(request.refusal)
+        if self._handler is not None and self._parser.held() > _READ_AHEAD:
+            self._flooded()
+        self._advance()
 
-    def _bound(
-        self,
-        request: Request,
-        data: bytes | memoryview,
-        before: Request | None,
-        extras: ChunkExtras | None,
-    ) -> None:
-        """Bounds what the parser swallows without a word: unfinished heads, chunk extensions."""
-        if not request.head_done:
-            self._last_three = (self._last_three + bytes(data[-3:]))[-3:]
-            if request is before:
-                self._head_fed += len(data)
-                if self._head_fed > HEAD_LIMIT:
-                    self._spoil(head_too_large())
-        elif self._extras is not None:
-            if extras is self._extras:
-                self._extras.fed(len(data))
-            elif self._begun == 0 or (self._begun == 1 and (before is None or before.complete)):
-                self._extras.fed(after_head(self._last_three, data))
-            if self._extras.too_many():
-                self._spoil(bad_request("Chunk extensions and trailers are longer than 16 KiB."))
+    def _discard(self, size: int) -> None:
+        """Counts what nobody will read; less is borne from a client that still awaits an answer."""
+        self._unparsed += size
+        if self._unparsed > (_LINGER_BYTES if self._ending else _READ_AHEAD):
+            self._flooded()
 
-    def _hold(self, size: int) -> None:
-        """Counts what is sent ahead; a client that floods is cut off."""
-        self._linger_left -= size
-        ahead = _LINGER_BYTES - self._linger_left
-        ahead += sum(request.size + sum(map(len, request.chunks)) for request in self._queue)
-        if ahead + self._head_fed > _READ_AHEAD:
-            self.abort()
-            self._lost()
+    def _flooded(self) -> None:
+        self.abort()
+        self._lost()
 
     def _advance(self) -> None:
         """Serves as many requests as can be served now, one after the other."""
@@ -395,31 +223,34 @@ class ClientConnection(asyncio.Protocol):
 
     def _next(self) -> bool:
         """Starts the next request; `False` when there is none to start yet."""
-        if self._current is not None:
-            if not self._current.complete:
-                if self._deaf:
-                    self._end(linger=True)
-                return False
-            self._current = None
-        if not self._queue:
-            if self._deaf:
+        if self._current is not None and not self._current.complete:
+            if self._parser.deaf:
                 self._end(linger=True)
-            else:
-                self._server.idle(self)
-                self.expect(Phase.IDLE, self._server.settings.keepalive_timeout)
             return False
-        request = self._queue[0]
+        self._current = None
+        if not self._parser.queue:
+            self._rest()
+            return False
         self._server.busy(self)
+        request = self._parser.queue[0]
         if not request.head_done and request.refusal is None:
             self.expect(Phase.HEAD, self._server.settings.head_timeout)
             return False
-        self._queue.popleft()
-        self._phase = Phase.NONE
+        self._parser.queue.popleft()
+        self.expect_nothing()
         self._current = request
         self._told_whole = request.complete
         self._handler = self._server.open(self, request)
         self._handler.start()
         return True
+
+    def _rest(self) -> None:
+        """Waits for another request, if there may be one."""
+        if self._parser.deaf:
+            self._end(linger=True)
+        else:
+            self._server.idle(self)
+            self.expect(Phase.IDLE, self._server.settings.keepalive_timeout)
 
     # How connections end.
 
@@ -429,62 +260,51 @@ class ClientConnection(asyncio.Protocol):
         Closing with bytes unread makes the kernel send a reset, which overtakes the answer.
         """
         self._ending = True
-        if self._gone:
+        if not self._open():
             return
         if not linger:
-            self._transport.close()
-            self.expect(Phase.LINGER, _FLUSH_SECONDS)
+            self._close()
             return
         self.resume_reading()
-        if self._open():
-            self._transport.write_eof()
+        self._transport.write_eof()
         self.expect(Phase.LINGER, _LINGER_SECONDS)
 
-    def _discard(self, size: int) -> None:
-        self._linger_left -= size
-        if self._linger_left <= 0:
-            self._transport.abort()
+    def _close(self) -> None:
+        """Closes once what was written is sent, or when the client takes too long to read it."""
+        self._transport.close()
+        self.expect(Phase.LINGER, _FLUSH_SECONDS)
+
+    def _open(self) -> bool:
+        return not self._gone and not self._transport.is_closing()
 
     def _lost(self) -> None:
         if self._gone:
             return
-        self._gone = True
-        self._ending = True
+        self._gone = self._ending = True
         handler, self._handler = self._handler, None
         if handler is not None:
             handler.client_gone()
 
-    def _arm(self, when: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer_at = when
-        self._timer = self._loop.call_at(when, self._tick)
-
-    def _tick(self) -> None:
-        self._timer = None
-        if self._phase is Phase.NONE:
-            return
-        if self._loop.time() < self._deadline:
-            self._arm(self._deadline)
-            return
-        phase, self._phase = self._phase, Phase.NONE
-        try:
-            self._expired(phase)
-        except Exception:
-            _logger.exception("a client connection failed")
-            self.abort()
-
     def _expired(self, phase: Phase) -> None:
-        if phase in (Phase.IDLE, Phase.DRAIN):
-            self._ending = True
-            self._transport.close()
-        elif phase is Phase.LINGER:
-            self._transport.abort()
-        elif phase is Phase.HEAD:
-            self._spoil(Refusal(408, "request_timeout", "The head of the request came too slowly."))
-            self._advance()
-        elif self._handler is not None:
-            self._handler.timed_out(phase)
+        try:
+            if phase in (Phase.IDLE, Phase.DRAIN):
+                self._ending = True
+                self._transport.close()
+            elif phase is Phase.LINGER:
+                self._transport.abort()
+            elif phase is Phase.HEAD:
+                self._parser.spoil(
+                    Refusal(408, "request_timeout", "The head of the request came too slowly.")
+                )
+                self._advance()
+            elif self._handler is not None:
+                self._handler.timed_out(phase)
+        except Exception:
+            self._failed()
+
+    def _failed(self) -> None:
+        _logger.exception("a client connection failed")
+        self.abort()
 
 
 def _keep_alive(transport: asyncio.Transport) -> None:

@@ -1,7 +1,7 @@
 """Hop 7: connections to NanoGPT: dialled, pooled, and used for one answer at a time."""
 
+from nanogpt_proxy.gateway.upstream.answer import AnswerHead
 from nanogpt_proxy.gateway.upstream.connection import (
-    AnswerHead,
     AnswerSink,
     Failure,
     UpstreamConnection,

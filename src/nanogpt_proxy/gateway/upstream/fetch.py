@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from nanogpt_proxy.gateway.headers import RawHeaders, anonymous
-from nanogpt_proxy.gateway.upstream.connection import AnswerHead, Failure, UpstreamConnection
+from nanogpt_proxy.gateway.upstream.answer import AnswerHead
+from nanogpt_proxy.gateway.upstream.connection import Failure, UpstreamConnection
 from nanogpt_proxy.gateway.upstream.pool import Pool
 
 
