@@ -60,6 +60,15 @@ def test_every_command_is_documented() -> None:
     assert documented == commands.list_commands(click.Context(commands))
 
 
+def test_every_setting_of_open_webui_in_compose_is_explained() -> None:
+    page = _read("docs/open-webui.md")
+    open_webui = _read("compose.yaml").partition("\n  open-webui:\n")[2]
+    names = re.findall(r"^      ([A-Z_]*(?:OPENAI_API_\w+|ENGINE|FORWARD\w+)): ", open_webui, re.M)
+    assert len(names) > 10
+    for name in names:
+        assert f"`{name}=" in page or f"\n{name}=" in page, f"no word about {name}"
+
+
 def test_every_dependency_has_its_reason() -> None:
     declared = re.findall(
         r'^    "([a-z-]+)[\[>]', _read("pyproject.toml").partition("scripts]")[0], re.M
