@@ -4,6 +4,8 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
+# where Debian keeps nginx, out of sight of ordinary users
+export PATH := $(PATH):/usr/sbin
 
 BIN := .venv/bin
 READY := .venv/.installed
