@@ -12,16 +12,18 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from nanogpt_proxy.directory import NOT_LOADED
-from nanogpt_proxy.errors import Refusal, StoreError, VaultError
+from nanogpt_proxy.errors import Refusal
 from nanogpt_proxy.gateway import answers, headers, json_body, refusals, routes
 from nanogpt_proxy.gateway.bodies import HeldBody, PassedBody
 from nanogpt_proxy.gateway.context import Context
 from nanogpt_proxy.gateway.identity import who
 from nanogpt_proxy.gateway.local import Answer, answer_locally
 from nanogpt_proxy.gateway.reply import Reply
+from nanogpt_proxy.gateway.report import Report
 from nanogpt_proxy.gateway.routes import Body, Kind, Match
+from nanogpt_proxy.gateway.sending import Sending
 from nanogpt_proxy.gateway.server import ClientConnection, Phase, Request
-from nanogpt_proxy.gateway.upstream import AnswerHead, Failure, UpstreamConnection
+from nanogpt_proxy.gateway.upstream import AnswerHead, Failure
 from nanogpt_proxy.limits import Ticket
 from nanogpt_proxy.models import Account, Secret
 
@@ -33,15 +35,14 @@ _NOWHERE = Match(routes.UNKNOWN, b"", b"")
 
 
 class Exchange:
-    """The story of one request. Implements `Handler`, `Waiter` and `AnswerSink`."""
+    """The story of one request. Implements `Handler` and `Owner`."""
 
     def __init__(self, context: Context, client: ClientConnection, request: Request) -> None:
         self._context = context
         self._client = client
         self._request = request
         self._reply = Reply(client, request, context.next_id)
-        self._began = context.loop.time()
-        self._first_byte: float | None = None
+        self._report = Report(context)
         self._match = _NOWHERE
         self._fields: headers.Fields = {}
         self._account: Account | None = None
@@ -49,17 +50,13 @@ class Exchange:
         self._task: asyncio.Task[None] | None = None
         self._head = b""
         self._held: HeldBody | None = None
-        self._passed: PassedBody | None = None
-        self._whole = b""
-        self._upstream: UpstreamConnection | None = None
-        self._in_queue = False
-        self._went_up = False
+        self._sending = Sending(context, client, request, self)
         self._settled = False
 
     # Hops 2 to 5: all that is decided on the head alone, before the body is read.
 
     def start(self) -> None:
-        self._guard(self._open)
+        self.guard(self._open)
 
     def _open(self) -> None:
         request, context = self._request, self._context
@@ -102,8 +99,8 @@ class Exchange:
             self._client.resume_reading()
             self._client.expect(Phase.BODY, settings.body_timeout)
         if kind is Body.UPLOAD:
-            self._passed = PassedBody(request, settings.max_upload_bytes)
-            self._acquire()
+            body = PassedBody(request, settings.max_upload_bytes)
+            self._sending.passing(self._head, body)
         else:
             self._held = HeldBody(
                 self._client, request, context.budget, settings, self.body_arrived
@@ -119,14 +116,12 @@ class Exchange:
         return line + host + headers.upward(self._fields, key)
 
     def body_arrived(self) -> None:
-        self._guard(self._body_arrived)
+        self.guard(self._body_arrived)
 
     def _body_arrived(self) -> None:
-        if self._held is not None and not self._whole:
+        if self._held is not None:
             self._collect(self._held)
-        elif self._passed is not None and self._upstream is not None:
-            self._pass_up(self._passed, self._upstream)
-        else:
+        elif not self._sending.body_arrived():
             self._client.pause_reading()  # until it is known what becomes of it
 
     def _collect(self, held: HeldBody) -> None:
@@ -135,92 +130,37 @@ class Exchange:
             return
         self._client.expect_nothing()
         if self._match.route.body is Body.NONE:
-            self._acquire()
-            return
-        self._whole = body
-        if len(body) <= json_body.AT_ONCE:
+            self._send(b"")
+        elif len(body) <= json_body.AT_ONCE:
             json_body.check(body)
-            self._acquire()
+            self._send(body)
         else:
-            self._await(self._context.judge.check(body), lambda _: self._acquire())
+            self._await(self._context.judge.check(body), lambda _: self._send(body))
 
-    # Hop 7: up to NanoGPT.
-
-    def _acquire(self) -> None:
-        self._client.expect(Phase.UPSTREAM, self._context.settings.first_byte_timeout)
-        connection = self._context.pool.acquire(self)
-        if connection is not None:
-            self._send(connection)
-        else:
-            self._in_queue = True
-
-    def upstream_ready(self, connection: UpstreamConnection) -> None:
-        self._in_queue = False
-        self._guard(lambda: self._send(connection))
-
-    def upstream_failed(self, failure: Failure) -> None:
-        """No connection could be made: nothing of the request went up."""
-        self._in_queue = False
-        self._guard(lambda: self._refuse(refusals.unreachable(failure)))
-
-    def _send(self, connection: UpstreamConnection) -> None:
-        self._upstream = connection
-        self._went_up = True
-        passed, release = self._passed, self._context.pool.release
-        if passed is not None:
-            head = self._head + passed.framing() + b"\r\n"
-            connection.begin(self, head, whole=False, release=release)
-            self._client.resume_reading()
-            self._pass_up(passed, connection)
-            return
-        if self._whole:
-            head = self._head + b"content-length: %d\r\n\r\n" % len(self._whole)
-            data = head + self._whole
-        else:
-            data = self._head + b"\r\n"
-        self._whole = b""
-        connection.begin(self, data, whole=True, release=release)
+    def _send(self, body: bytes) -> None:
+        self._sending.whole(self._head, body)
         if self._held is not None and not self._held.is_large:
-            self._held.release()
+            self._held.release()  # the kernel takes that much at once
 
-    def _pass_up(self, passed: PassedBody, upstream: UpstreamConnection) -> None:
-        """Passes on what came of a streamed body."""
-        settings = self._context.settings
-        data = passed.arrived()
-        if self._request.complete:
-            self._passed = None
-            upstream.sent_whole()
-        if not self._reply.begun:
-            if self._request.complete:
-                self._client.expect(Phase.UPSTREAM, settings.first_byte_timeout)
-            else:
-                self._client.expect(Phase.BODY, settings.body_timeout)
-        if data:
-            upstream.send(data)
+    # Hop 7: up to NanoGPT, and what comes down from it.
 
     def upstream_full(self) -> None:
-        if self._passed is not None:
-            self._client.pause_reading()
-            self._client.expect(Phase.UPSTREAM, self._context.settings.first_byte_timeout)
+        self._sending.full()
 
     def upstream_drained(self) -> None:
         if self._held is not None:
             self._held.release()
-        if self._passed is not None:
-            self._client.resume_reading()
-            self._client.expect(Phase.BODY, self._context.settings.body_timeout)
-
-    # The answer comes down.
+        self._sending.drained()
 
     def answer(self, head: AnswerHead | None, chunks: list[bytes], ended: bool) -> None:
         if ended:
-            self._upstream = None
-        self._guard(lambda: self._pass_down(head, chunks, ended))
+            self._sending.ended()
+        self.guard(lambda: self._pass_down(head, chunks, ended))
 
     def _pass_down(self, head: AnswerHead | None, chunks: list[bytes], ended: bool) -> None:
         reply = self._reply
         if head is not None:
-            self._first_byte = self._context.loop.time()
+            self._report.first_byte()
             if self._held is not None:
                 self._held.release()
         reply.relay(head, chunks, ended, self._match.route.dialect)
@@ -230,12 +170,10 @@ class Exchange:
             self._client.expect(Phase.UPSTREAM, self._context.settings.stream_idle_timeout)
 
     def client_full(self) -> None:
-        if self._upstream is not None:
-            self._upstream.pause()
+        self._sending.pause_answer()
 
     def client_drained(self) -> None:
-        if self._upstream is not None:
-            self._upstream.resume()
+        self._sending.resume_answer()
 
     # Endings that nobody wished for.
 
@@ -244,7 +182,7 @@ class Exchange:
         self._settle("client_gone")
 
     def client_broke(self, refusal: Refusal) -> None:
-        self._guard(lambda: self._refuse(refusal))
+        self.guard(lambda: self._refuse(refusal))
 
     def timed_out(self, phase: Phase) -> None:
         if phase is Phase.BODY:
@@ -254,15 +192,15 @@ class Exchange:
         elif self._reply.begun:
             refusal = refusals.stream_idle()
         else:
-            refusal = refusals.no_answer_in_time(sent=self._went_up)
-        self._guard(lambda: self._refuse(refusal))
+            refusal = refusals.no_answer_in_time(sent=self._sending.went_up)
+        self.guard(lambda: self._refuse(refusal))
 
     def answer_failed(self, failure: Failure) -> None:
-        self._upstream = None
-        self._guard(lambda: self._refuse(refusals.broken(failure)))
+        self._sending.ended()
+        self.guard(lambda: self._refuse(refusals.broken(failure)))
 
     def shut_down(self) -> None:
-        self._guard(lambda: self._refuse(refusals.shutting_down()))
+        self.guard(lambda: self._refuse(refusals.shutting_down()))
 
     def _refuse(self, refusal: Refusal) -> None:
         """Answers in place of NanoGPT, or breaks its answer off if that has begun."""
@@ -278,7 +216,7 @@ class Exchange:
             self._settle(refusal.code)
 
     def _answer(self, answer: Answer, outcome: str = "local") -> None:
-        self._first_byte = self._context.loop.time()
+        self._report.first_byte()
         self._reply.whole(*answer)
         self._finish(outcome)
 
@@ -296,42 +234,25 @@ class Exchange:
         self._settled = True
         if self._task is not None:
             self._task.cancel()
-        if self._in_queue:
-            self._context.pool.forget(self)
-        upstream, self._upstream = self._upstream, None
-        if upstream is not None:
-            upstream.drop()
-        held, self._held, self._passed = self._held, None, None
-        if held is not None:  # it knows us: without the cycle no collector is needed
+        self._sending.drop()
+        held, self._held = self._held, None
+        if held is not None:
             held.release()
         if self._ticket is not None:
             self._ticket.release()
-        if self._account is not None and self._went_up:
+        if self._account is not None and self._sending.went_up:
             self._context.directory.used(self._account.id)
-        self._report(outcome)
-
-    def _report(self, outcome: str) -> None:
-        context, route, reply = self._context, self._match.route, self._reply
-        context.counters.count(route.name, reply.status, outcome)
-        if context.access_log is None or route.kind in (Kind.LIVE, Kind.READY):
-            return
-        first = self._first_byte
-        context.access_log.write(
-            request_id=reply.request_id,
-            account=self._account.id if self._account else None,
-            method=self._request.method.decode("latin-1"),
-            route=route.name,
-            status=reply.status,
-            outcome=outcome,
-            ms=(context.loop.time() - self._began) * 1000,
-            first_byte_ms=None if first is None else (first - self._began) * 1000,
-            sent=reply.sent,
-            received=self._request.received,
+        self._report.settled(
+            outcome,
+            route=self._match.route,
+            account=self._account,
+            request=self._request,
+            reply=self._reply,
         )
 
     # How the steps above are run.
 
-    def _guard(self, step: Callable[[], None]) -> None:
+    def guard(self, step: Callable[[], None]) -> None:
         """Runs a step; a refusal becomes an answer, and so does a fault of ours."""
         if self._settled:
             return
@@ -345,28 +266,22 @@ class Exchange:
     def _fault(self) -> Refusal:
         fields = {"request_id": self._reply.request_id}
         _logger.exception("an exchange failed", extra={"fields": fields})
-        return refusals.internal_error(sent=self._went_up)
+        return refusals.internal_error(sent=self._sending.went_up)
 
     def _await(self, work: Coroutine[Any, Any, _T], then: Callable[[_T], None]) -> None:
         """Runs what must wait; `then` takes its result unless the exchange has ended."""
         self._task = self._context.loop.create_task(self._wait(work, then))
 
     async def _wait(self, work: Coroutine[Any, Any, _T], then: Callable[[_T], None]) -> None:
-        refusal = None
         try:
-            result = await work
+            result = await refusals.translated(work)
         except Refusal as error:
             refusal = error
-        except StoreError:
-            refusal = refusals.store_unavailable()
-        except VaultError as error:
-            _logger.error("a stored key cannot be opened", extra={"fields": {"why": error.message}})
-            refusal = refusals.key_unreadable()
         except Exception:
             refusal = self._fault()
-        self._task = None
-        if refusal is not None:
-            told = refusal
-            self._guard(lambda: self._refuse(told))
         else:
-            self._guard(lambda: then(result))
+            self._task = None
+            self.guard(lambda: then(result))
+            return
+        self._task = None
+        self.guard(lambda: self._refuse(refusal))

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Awaitable, Mapping
+from typing import TypeVar
 
-from nanogpt_proxy.errors import Refusal
+from nanogpt_proxy.errors import Refusal, StoreError, VaultError
 from nanogpt_proxy.gateway.routes import Body
 from nanogpt_proxy.gateway.server import Request
 from nanogpt_proxy.gateway.upstream import Failure
 from nanogpt_proxy.settings import Settings
+
+_logger = logging.getLogger(__name__)
+_T = TypeVar("_T")
 
 # SDKs repeat a failed call by themselves; this header stops them from paying twice.
 _NO_RETRY = (("x-should-retry", "false"),)
@@ -99,6 +104,17 @@ def overloaded() -> Refusal:
         kind="service_unavailable",
         headers=(("retry-after", "5"),),
     )
+
+
+async def translated(work: Awaitable[_T]) -> _T:
+    """The result of what must wait; raises `Refusal` when the store or a key fails."""
+    try:
+        return await work
+    except StoreError:
+        raise store_unavailable() from None
+    except VaultError as error:
+        _logger.error("a stored key cannot be opened", extra={"fields": {"why": error.message}})
+        raise key_unreadable() from None
 
 
 def store_unavailable() -> Refusal:

@@ -84,7 +84,7 @@ class Reply:
         connection is cut, because a clean end would say that the answer is whole.
         """
         if self._tail is None:
-            self._client.cut(reset=self._until_close)
+            self._client.cut(hard=self._until_close)
             return False
         ending = self._tail.broken_ending(refusal)
         if self._chunked:

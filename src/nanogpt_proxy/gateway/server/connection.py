@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
-import struct
 from typing import TYPE_CHECKING, cast
 
 from nanogpt_proxy.errors import Refusal
@@ -14,6 +12,7 @@ from nanogpt_proxy.gateway.server.handler import Handler, Phase
 from nanogpt_proxy.gateway.server.parser import RequestParser
 from nanogpt_proxy.gateway.server.presence import Presence
 from nanogpt_proxy.gateway.server.request import Request
+from nanogpt_proxy.gateway.sockets import probe_peer, reset
 
 if TYPE_CHECKING:
     from nanogpt_proxy.gateway.server import Server
@@ -56,7 +55,7 @@ class ClientConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self._presence = Presence(self._transport, self.abort)
-        _keep_alive(self._transport)
+        probe_peer(self._transport.get_extra_info("socket"), 60)
         refusal = self._server.joined(self)
         if refusal is None:
             self.expect(Phase.IDLE, self._server.settings.keepalive_timeout)
@@ -76,8 +75,7 @@ class ClientConnection(asyncio.Protocol):
             self._failed()
 
     def eof_received(self) -> None:
-        """The end of the client's sending side means that it is gone."""
-        self._lost()
+        self._lost()  # the end of the client's sending side means that it is gone
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._lost()
@@ -147,37 +145,32 @@ class ClientConnection(asyncio.Protocol):
         if not self._advancing:
             self._advance()
 
-    def cut(self, *, reset: bool) -> None:
+    def cut(self, *, hard: bool) -> None:
         """Ends the connection so that the client sees the answer is not complete.
 
         What was written is still sent, unless the end of the connection would look like the end
-        of the answer: then `reset`.
+        of the answer: then `hard`, with a reset.
         """
         self._handler = self._current = None
         self._ending = True
         if self._gone:
             return
-        if reset:
-            sock = self._transport.get_extra_info("socket")
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            self._transport.abort()
+        if hard:
+            reset(self._transport)
         else:
             self._close()
-
-    # What the server may do.
 
     def abort(self) -> None:
         self._ending = True
         self._transport.abort()
 
     def close_if_idle(self) -> None:
-        """Closes a connection without a request; one that is serving ends by itself."""
+        """Closes a connection without a request."""
         if self._current is None and not self._parser.queue and not self._ending:
             self._ending = True
             self._transport.close()
 
     def shut_down(self) -> None:
-        """The process stops now."""
         if self._handler is not None:
             self._handler.shut_down()
         if not self._gone:
@@ -192,9 +185,9 @@ class ClientConnection(asyncio.Protocol):
             return
         self._parser.feed(data)
         request, handler = self._current, self._handler
-        if handler is not None and request is not None and request.refusal is not None:
+        if handler and request and request.refusal:
             handler.client_broke(request.refusal)
-        if self._handler is not None and self._parser.held() > _READ_AHEAD:
+        if self._handler and self._parser.held() > _READ_AHEAD:
             self._flooded()
         self._advance()
 
@@ -209,11 +202,11 @@ class ClientConnection(asyncio.Protocol):
         self._lost()
 
     def _advance(self) -> None:
-        """Serves as many requests as can be served now, one after the other."""
+        """Serves what can be served now, one request after the other."""
         self._advancing = True
         try:
             request = self._current
-            if self._handler is not None and request is not None and not self._told_whole:
+            if self._handler and request and not self._told_whole:
                 self._told_whole = request.complete
                 self._handler.body_arrived()
             while self._handler is None and not self._ending and self._next():
@@ -270,7 +263,7 @@ class ClientConnection(asyncio.Protocol):
         self.expect(Phase.LINGER, _LINGER_SECONDS)
 
     def _close(self) -> None:
-        """Closes once what was written is sent, or when the client takes too long to read it."""
+        """Closes once what was written is sent, or the client takes too long to read it."""
         self._transport.close()
         self.expect(Phase.LINGER, _FLUSH_SECONDS)
 
@@ -305,13 +298,3 @@ class ClientConnection(asyncio.Protocol):
     def _failed(self) -> None:
         _logger.exception("a client connection failed")
         self.abort()
-
-
-def _keep_alive(transport: asyncio.Transport) -> None:
-    """Lets the kernel notice a client that vanished without a word, in some two minutes."""
-    sock = transport.get_extra_info("socket")
-    if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        if hasattr(socket, "TCP_KEEPIDLE"):
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 15)

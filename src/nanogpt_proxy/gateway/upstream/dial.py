@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]  # undocumented
 
+from nanogpt_proxy.gateway.sockets import probe_peer
 from nanogpt_proxy.gateway.upstream.connection import UpstreamConnection
 from nanogpt_proxy.models import Secret
 from nanogpt_proxy.settings import Settings
@@ -106,17 +107,9 @@ async def _connect(
             sock.close()
             raise
         else:
-            _keep_alive(sock)
+            probe_peer(sock, 30)
             return sock
     raise failure
-
-
-def _keep_alive(sock: socket.socket) -> None:
-    """A model may think for many minutes in silence: the kernel asks whether it still lives."""
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    if hasattr(socket, "TCP_KEEPIDLE"):
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 15)
 
 
 async def _tunnel(

@@ -1,0 +1,152 @@
+"""Hop 7: the request goes up, on a connection of the pool."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from nanogpt_proxy.gateway.bodies import PassedBody
+from nanogpt_proxy.gateway.context import Context
+from nanogpt_proxy.gateway.refusals import unreachable
+from nanogpt_proxy.gateway.server import ClientConnection, Phase, Request
+from nanogpt_proxy.gateway.upstream import AnswerSink, Failure, UpstreamConnection
+
+
+class Owner(AnswerSink, Protocol):
+    """Whose request it is."""
+
+    def guard(self, step: Callable[[], None]) -> None:
+        """Runs what may raise a `Refusal`, and answers with it."""
+
+
+class Sending:
+    """Takes one request up: whole, or as its body comes. Implements `Waiter`.
+
+    Never twice: a call that may have reached NanoGPT costs the user money.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        client: ClientConnection,
+        request: Request,
+        owner: Owner,
+    ) -> None:
+        self._context = context
+        self._client = client
+        self._request = request
+        self._owner: Owner | None = owner
+        self._head = b""
+        self._whole = b""
+        self._passed: PassedBody | None = None
+        self._connection: UpstreamConnection | None = None
+        self._in_queue = False
+        self.went_up = False
+        """Something of the request may have reached NanoGPT."""
+
+    def whole(self, head: bytes, body: bytes) -> None:
+        """Sends a request whose body is at hand. `head` lacks the line that frames the body."""
+        if body:
+            head += b"content-length: %d\r\n" % len(body)
+        self._head = head + b"\r\n"
+        self._whole = body
+        self._acquire()
+
+    def passing(self, head: bytes, body: PassedBody) -> None:
+        """Sends a request whose body is passed on as it comes."""
+        self._head = head + body.framing() + b"\r\n"
+        self._passed = body
+        self._acquire()
+
+    def body_arrived(self) -> bool:
+        """Passes on what came; `False` when there is nowhere to pass it yet."""
+        if self._passed is None or self._connection is None:
+            return False
+        self._pass_on(self._passed, self._connection)
+        return True
+
+    def upstream_ready(self, connection: UpstreamConnection) -> None:
+        self._in_queue = False
+        self._guard(lambda: self._send(connection))
+
+    def upstream_failed(self, failure: Failure) -> None:
+        """No connection could be made: nothing of the request went up."""
+        self._in_queue = False
+        refusal = unreachable(failure)
+
+        def refuse() -> None:
+            raise refusal
+
+        self._guard(refuse)
+
+    def full(self) -> None:
+        """NanoGPT reads more slowly than the body comes."""
+        if self._passed is not None:
+            self._client.pause_reading()
+            self._client.expect(Phase.UPSTREAM, self._context.settings.first_byte_timeout)
+
+    def drained(self) -> None:
+        if self._passed is not None:
+            self._client.resume_reading()
+            self._client.expect(Phase.BODY, self._context.settings.body_timeout)
+
+    def pause_answer(self) -> None:
+        if self._connection is not None:
+            self._connection.pause()
+
+    def resume_answer(self) -> None:
+        if self._connection is not None:
+            self._connection.resume()
+
+    def ended(self) -> None:
+        """The connection has done its work, or broke: it is not ours any more."""
+        self._connection = None
+
+    def drop(self) -> None:
+        """Leaves the queue, or ends the connection at once."""
+        if self._in_queue:
+            self._context.pool.forget(self)
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.drop()
+        self._passed = None
+        self._whole = b""
+        self._owner = None  # it knows us: without the cycle no collector is needed
+
+    def _acquire(self) -> None:
+        self._client.expect(Phase.UPSTREAM, self._context.settings.first_byte_timeout)
+        connection = self._context.pool.acquire(self)
+        if connection is not None:
+            self._send(connection)
+        else:
+            self._in_queue = True
+
+    def _guard(self, step: Callable[[], None]) -> None:
+        if self._owner is not None:
+            self._owner.guard(step)
+
+    def _send(self, connection: UpstreamConnection) -> None:
+        owner = self._owner
+        if owner is None:
+            connection.drop()
+            return
+        self._connection = connection
+        self.went_up = True
+        data, self._whole = self._head + self._whole, b""
+        passed = self._passed
+        connection.begin(owner, data, whole=passed is None, release=self._context.pool.release)
+        if passed is not None:
+            self._client.resume_reading()
+            self._pass_on(passed, connection)
+
+    def _pass_on(self, passed: PassedBody, connection: UpstreamConnection) -> None:
+        settings, complete = self._context.settings, self._request.complete
+        data = passed.arrived()
+        if complete:
+            self._passed = None
+            connection.sent_whole()
+            self._client.expect(Phase.UPSTREAM, settings.first_byte_timeout)
+        else:
+            self._client.expect(Phase.BODY, settings.body_timeout)
+        if data:
+            connection.send(data)

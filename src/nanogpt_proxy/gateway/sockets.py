@@ -1,0 +1,29 @@
+"""Socket options that both sides of the gateway set."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+
+_INTERVAL = 15  # seconds between two probes; nine unanswered ones end the connection on Linux
+
+
+def probe_peer(sock: socket.socket, idle_seconds: int) -> None:
+    """Lets the kernel notice a far side that vanished without a word.
+
+    A model may think for many minutes in silence, and so must not be taken for dead.
+    """
+    if sock.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    if hasattr(socket, "TCP_KEEPIDLE"):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, idle_seconds)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _INTERVAL)
+
+
+def reset(transport: asyncio.Transport) -> None:
+    """Ends a connection with RST, where a clean end would tell the far side that all is well."""
+    sock = transport.get_extra_info("socket")
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()
