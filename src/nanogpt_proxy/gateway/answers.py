@@ -36,7 +36,7 @@ def status_line(status: int) -> bytes:
 
 
 def header_lines(pairs: Iterable[tuple[bytes, bytes]]) -> bytes:
-    return b"".join([name + b": " + value + b"\r\n" for name, value in pairs])
+    return b"".join([b"%b: %b\r\n" % pair for pair in pairs])
 
 
 def date_line() -> bytes:

@@ -44,7 +44,6 @@ class Exchange:
         self._reply = Reply(client, request, context.next_id)
         self._report = Report(context)
         self._match = _NOWHERE
-        self._fields: headers.Fields = {}
         self._account: Account | None = None
         self._ticket: Ticket | None = None
         self._task: asyncio.Task[None] | None = None
@@ -63,13 +62,15 @@ class Exchange:
         if request.refusal is not None:
             raise request.refusal
         self._match = match = routes.match(request.method, request.target)
-        self._fields = headers.read(request.headers)
-        if match.route.kind not in (Kind.LIVE, Kind.READY):
-            context.tokens.check(self._fields)
-        if match.route.kind is not Kind.RELAY:
+        if request.objection is not None:
+            raise request.objection
+        kind = match.route.kind
+        if kind is not Kind.LIVE and kind is not Kind.READY:
+            context.tokens.check(request.fields)
+        if kind is not Kind.RELAY:
             self._await(answer_locally(context, match), self._answer)
             return
-        email = who(self._fields)
+        email = who(request.fields)
         account = context.directory.find(email)
         if account is NOT_LOADED:
             self._await(context.directory.load(email), self._identified)
@@ -90,7 +91,7 @@ class Exchange:
     def _accept(self, key: Secret) -> None:
         request, context = self._request, self._context
         settings = context.settings
-        kind = refusals.judge_body(self._match.route.body, request, self._fields, settings)
+        kind = refusals.judge_body(self._match.route.body, request, request.fields, settings)
         self._head = self._upward(key)
         if not request.complete:
             if request.expects_continue and not request.received:
@@ -109,11 +110,16 @@ class Exchange:
 
     def _upward(self, key: Secret) -> bytes:
         """The head for NanoGPT, but for the line that frames the body."""
-        match, origin = self._match, self._context.pool.origin
-        target = origin.path + match.path + (b"?" + match.query if match.query else b"")
-        line = self._request.method + b" " + target + b" HTTP/1.1\r\n"
-        host = b"host: " + origin.authority + b"\r\n"
-        return line + host + headers.upward(self._fields, key)
+        match, request, origin = self._match, self._request, self._context.pool.origin
+        query = b"?" + match.query if match.query else b""
+        return b"%b %b%b%b HTTP/1.1\r\nhost: %b\r\n%b" % (
+            request.method,
+            origin.path,
+            match.path,
+            query,
+            origin.authority,
+            headers.upward(request.fields, key),
+        )
 
     def body_arrived(self) -> None:
         self.guard(self._body_arrived)
@@ -140,7 +146,13 @@ class Exchange:
     def _send(self, body: bytes) -> None:
         self._sending.whole(self._head, body)
         if self._held is not None and not self._held.is_large:
-            self._held.release()  # the kernel takes that much at once
+            self._release()  # the kernel takes that much at once
+
+    def _release(self) -> None:
+        """The body is held no more."""
+        held, self._held = self._held, None
+        if held is not None:
+            held.release()
 
     # Hop 7: up to NanoGPT, and what comes down from it.
 
@@ -148,21 +160,18 @@ class Exchange:
         self._sending.full()
 
     def upstream_drained(self) -> None:
-        if self._held is not None:
-            self._held.release()
+        self._release()
         self._sending.drained()
 
     def answer(self, head: AnswerHead | None, chunks: list[bytes], ended: bool) -> None:
         if ended:
             self._sending.ended()
-        self.guard(lambda: self._pass_down(head, chunks, ended))
-
-    def _pass_down(self, head: AnswerHead | None, chunks: list[bytes], ended: bool) -> None:
+        if self._settled:
+            return
         reply = self._reply
         if head is not None:
             self._report.first_byte()
-            if self._held is not None:
-                self._held.release()
+            self._release()
         reply.relay(head, chunks, ended, self._match.route.dialect)
         if ended:
             self._finish("complete" if reply.is_complete() else "incomplete")
@@ -235,9 +244,7 @@ class Exchange:
         if self._task is not None:
             self._task.cancel()
         self._sending.drop()
-        held, self._held = self._held, None
-        if held is not None:
-            held.release()
+        self._release()
         if self._ticket is not None:
             self._ticket.release()
         if self._account is not None and self._sending.went_up:

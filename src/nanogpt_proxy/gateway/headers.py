@@ -7,6 +7,7 @@ Names are compared in lower case with `_` as `-`, because backends and framework
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 
 from nanogpt_proxy import __version__
 from nanogpt_proxy.errors import Refusal
@@ -55,8 +56,10 @@ _UP: Mapping[bytes, bytes] = {
         b"idempotency-key",
     )
 }
+# Read by us alone. Spelled with `_` these are other headers to the parser, and so to us.
+_FRAMING = frozenset({b"host", b"content-length", b"transfer-encoding", b"expect"})
 _READ_ONLY = frozenset({b"content-encoding"})
-_KNOWN = _GUARDED | _READ_ONLY | _UP.keys()
+_KNOWN = _GUARDED | _READ_ONLY | _FRAMING | _UP.keys()
 
 _DOWN = frozenset(
     {
@@ -97,21 +100,50 @@ def fold(name: bytes) -> bytes:
     return name.lower().replace(b"_", b"-")
 
 
-def read(raw: Iterable[tuple[bytes, bytes]]) -> Fields:
+class _Spellings(dict[bytes, bytes | None]):
+    """Names as they are spelled to known ones in their folded form; `None` is unknown.
+
+    Clients use few spellings, again and again, so these are remembered. Strangers may send any
+    number, so only so many.
+    """
+
+    _MOST = 1024
+
+    def __init__(self, known: AbstractSet[bytes], exact: AbstractSet[bytes] = frozenset()) -> None:
+        super().__init__()
+        self._known = known
+        self._exact = exact
+
+    def __missing__(self, name: bytes) -> bytes | None:
+        folded: bytes | None = fold(name)
+        if folded not in self._known or (b"_" in name and folded in self._exact):
+            folded = None
+        if len(self) < self._MOST:
+            self[name] = folded
+        return folded
+
+
+_request_names = _Spellings(_KNOWN, exact=_FRAMING)
+_answer_names = _Spellings(_DOWN)
+
+
+def read(raw: Iterable[tuple[bytes, bytes]], *, guard: bool = True) -> Fields:
     """The known headers of a request; unknown ones are dropped, repeated ones joined.
 
     Raises `Refusal` (400) when a credential or an identity header occurs twice, or once with
     `_` in its name: which of two would count is anybody's guess, and an attacker's choice.
+    Without `guard` such headers are left out.
     """
     fields: dict[bytes, bytes] = {}
-    guarded = set()
+    guarded: set[bytes] = set()
     for name, value in raw:
-        low = name.lower()
-        folded = low.replace(b"_", b"-")
-        if folded not in _KNOWN:
+        folded = _request_names[name]
+        if folded is None:
             continue
         if folded in _GUARDED:
-            if folded in guarded or low != folded:
+            if not guard:
+                continue
+            if folded in guarded or b"_" in name:
                 raise _ambiguous(folded)
             guarded.add(folded)
         value = value.strip()
@@ -131,7 +163,7 @@ def _ambiguous(name: bytes) -> Refusal:
 
 def upward(fields: Fields, key: Secret) -> bytes:
     """The header lines that go to NanoGPT: what may pass, the user's own key, and ours."""
-    lines = [_UP[name] + b": " + value + b"\r\n" for name, value in fields.items() if name in _UP]
+    lines = [b"%b: %b\r\n" % (_UP[name], value) for name, value in fields.items() if name in _UP]
     if b"accept" not in fields:
         lines.append(b"accept: */*\r\n")
     lines.append(b"authorization: Bearer " + key.reveal().encode("ascii") + b"\r\n")
@@ -148,7 +180,7 @@ def downward(raw: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
     """The headers of NanoGPT's answer that the client sees, names in lower case."""
     passed = []
     for name, value in raw:
-        low = name.lower()
-        if low in _DOWN:
-            passed.append((low, value))
+        known = _answer_names[name]
+        if known is not None:
+            passed.append((known, value))
     return passed

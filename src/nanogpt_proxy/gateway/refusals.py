@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Mapping
+from functools import lru_cache
 from typing import TypeVar
 
 from nanogpt_proxy.errors import Refusal, StoreError, VaultError
@@ -26,8 +27,7 @@ def judge_body(
     if allowed is Body.NONE:
         return Body.NONE
     kind = _kind(allowed, fields.get(b"content-type", b""))
-    coding = fields.get(b"content-encoding", b"identity").lower()
-    if coding != b"identity":
+    if fields.get(b"content-encoding", b"identity").lower() != b"identity":
         raise Refusal(
             415,
             "unsupported_content_encoding",
@@ -39,6 +39,7 @@ def judge_body(
     return kind
 
 
+@lru_cache(maxsize=256)
 def _kind(allowed: Body, content_type: bytes) -> Body:
     media_type, _, parameters = content_type.lower().partition(b";")
     if media_type.strip() == b"application/json" and _is_utf8(parameters):

@@ -110,8 +110,19 @@ _RESPONSE: Mapping[bytes, Route] = {
 _RESPONSE_PATH = re.compile(rb"/responses/(?!\.\.?\Z)[A-Za-z0-9._-]+")
 
 
+# Nearly every request is one of these to the letter.
+_USUAL: Mapping[tuple[bytes, bytes], Match] = {
+    (method, b"/v1" + path): Match(route, path, b"")
+    for path, methods in _V1.items()
+    for method, route in methods.items()
+}
+
+
 def match(method: bytes, target: bytes) -> Match:
     """The route of a request target (RFC 9112, 3.2); raises `Refusal` with 400, 404 or 405."""
+    usual = _USUAL.get((method, target))
+    if usual is not None:
+        return usual
     path, _, query = _origin_form(target).partition(b"?")
     methods, found, model = _look_up(path)
     route = methods.get(method)

@@ -8,6 +8,7 @@ import httptools
 
 from nanogpt_proxy.errors import Refusal
 from nanogpt_proxy.gateway.framing import ChunkExtras, after_head
+from nanogpt_proxy.gateway.headers import RawHeaders
 from nanogpt_proxy.gateway.server.request import (
     HEAD_LIMIT,
     Request,
@@ -20,6 +21,14 @@ PIPELINED = 16
 """Further requests that are held while one is served."""
 
 
+class _Dropping(list[tuple[bytes, bytes]]):
+    def append(self, item: tuple[bytes, bytes], /) -> None:
+        """Headers that nobody wants are not kept."""
+
+
+_DROPPED = _Dropping()
+
+
 class RequestParser:
     """Feeds llhttp; `queue` holds requests in the order in which they began.
 
@@ -30,8 +39,8 @@ class RequestParser:
     def __init__(self) -> None:
         self._parser = httptools.HttpRequestParser(self)
         self._incoming: Request | None = None
+        self._headers: RawHeaders = _DROPPED
         self._begun = 0
-        self._head_fed = 0
         self._last_three = b""
         self._extras: ChunkExtras | None = None
         self.queue: deque[Request] = deque()
@@ -39,18 +48,34 @@ class RequestParser:
         """Nothing more is parsed: the last request of the queue is the last of the connection."""
 
     def feed(self, data: bytes | memoryview) -> None:
-        before, extras = self._incoming, self._extras
+        before, extras, last_three = self._incoming, self._extras, self._last_three
+        in_head = before is not None and not before.head_done
+        fresh = before is None or before.complete
         self._begun = 0
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
             self._refuse_upgrade()
+            return
         except httptools.HttpParserError:
             self.spoil(bad_request("The request is not well-formed HTTP/1.1."))
-        else:
-            request = self._incoming
-            if request is not None and not request.complete:
-                self._bound(request, data, before, extras)
+            return
+        request = self._incoming
+        if in_head and before is not None:
+            self._grow(before, data, last_three)
+        if request is None or request.complete:
+            return
+        if not request.head_done:
+            if request is not before:
+                self._last_three = bytes(data[-3:])
+                request.size = len(data) if fresh and self._begun == 1 else 0
+        elif self._extras is not None:
+            if extras is self._extras:
+                self._extras.fed(len(data))
+            elif self._begun == 0 or (fresh and self._begun == 1):
+                self._extras.fed(after_head(last_three, data))
+            if self._extras.too_many():
+                self.spoil(bad_request("Chunk extensions and trailers are longer than 16 KiB."))
 
     def spoil(self, refusal: Refusal) -> None:
         """Refuses the request that is just coming in; nothing after it is read."""
@@ -65,61 +90,50 @@ class RequestParser:
 
     def held(self) -> int:
         """Bytes that are kept for requests of the queue, an unfinished head included."""
-        kept = sum(request.size + sum(map(len, request.chunks)) for request in self.queue)
-        return kept + self._head_fed
+        kept = 0
+        for request in self.queue:
+            head = sum(len(name) + len(value) for name, value in request.headers)
+            kept += max(head, request.size) + sum(map(len, request.chunks))
+        return kept
 
     def _refuse_upgrade(self) -> None:
         self.deaf = True
         if self._incoming is not None:
             self._incoming.refusal = no_upgrade()
 
-    def _bound(
-        self,
-        request: Request,
-        data: bytes | memoryview,
-        before: Request | None,
-        extras: ChunkExtras | None,
-    ) -> None:
-        """Bounds an unfinished head, and chunk extensions and trailers."""
-        if not request.head_done:
-            self._last_three = (self._last_three + bytes(data[-3:]))[-3:]
-            if request is before:
-                self._head_fed += len(data)
-                if self._head_fed > HEAD_LIMIT:
-                    self.spoil(head_too_large())
-        elif self._extras is not None:
-            if extras is self._extras:
-                self._extras.fed(len(data))
-            elif self._begun == 0 or (self._begun == 1 and (before is None or before.complete)):
-                self._extras.fed(after_head(self._last_three, data))
-            if self._extras.too_many():
-                self.spoil(bad_request("Chunk extensions and trailers are longer than 16 KiB."))
+    def _grow(self, request: Request, data: bytes | memoryview, last_three: bytes) -> None:
+        """Counts a head that comes in several pieces; one piece is below the limit by itself."""
+        request.size += len(data)
+        if request.head_done:
+            request.size -= after_head(last_three, data)
+        else:
+            self._last_three = (last_three + bytes(data[-3:]))[-3:]
+        if request.size > HEAD_LIMIT:
+            if request is self._incoming:
+                self.spoil(head_too_large())
+            request.refusal = request.refusal or head_too_large()
 
     # What the parser tells. The names are httptools'.
 
     def on_message_begin(self) -> None:
-        self._head_fed = 0
         self._last_three = b""
         self._extras = None
         if self.deaf or len(self.queue) >= PIPELINED:
             self.deaf = True
             self._incoming = None
+            self._headers = _DROPPED
             return
         self._begun += 1
-        self._incoming = Request()
-        self.queue.append(self._incoming)
+        self._incoming = request = Request()
+        self._headers = request.headers
+        self.queue.append(request)
 
     def on_url(self, url: bytes) -> None:
-        request = self._incoming
-        if request is not None:
-            request.target += url
-            request.size += len(url)
+        if self._incoming is not None:
+            self._incoming.target += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        request = self._incoming
-        if request is not None and not request.head_done:  # else it is a trailer
-            request.headers.append((name, value))
-            request.size += len(name) + len(value) + 4
+        self._headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         request, parser = self._incoming, self._parser
@@ -130,7 +144,7 @@ class RequestParser:
         request.keep_alive = parser.should_keep_alive()
         request.judge()
         request.head_done = True
-        self._head_fed = 0
+        self._headers = _DROPPED  # what comes now are trailers
         if request.chunked:
             self._extras = ChunkExtras()
 

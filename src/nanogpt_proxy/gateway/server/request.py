@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from nanogpt_proxy.errors import Refusal
-from nanogpt_proxy.gateway.headers import RawHeaders
+from nanogpt_proxy.gateway import headers
 
 HEAD_LIMIT = 64 * 1024
 
@@ -22,10 +22,12 @@ class Request:
         "content_length",
         "dropped",
         "expects_continue",
+        "fields",
         "head_done",
         "headers",
         "keep_alive",
         "method",
+        "objection",
         "received",
         "refusal",
         "size",
@@ -37,7 +39,11 @@ class Request:
         self.method = b""
         self.target = b""
         self.version = ""
-        self.headers: RawHeaders = []
+        self.headers: headers.RawHeaders = []
+        self.fields: headers.Fields = {}
+        """The known headers, once the head is complete."""
+        self.objection: Refusal | None = None
+        """Set when a header that says who is asking is ambiguous."""
         self.content_length: int | None = None
         self.chunked = False
         self.keep_alive = False
@@ -53,7 +59,7 @@ class Request:
         self.received = 0
         """Body bytes that have come so far."""
         self.size = 0
-        """Bytes of the head that the parser has announced."""
+        """Bytes of the complete head."""
 
     @property
     def outstanding(self) -> int | None:
@@ -70,42 +76,39 @@ class Request:
         return chunks
 
     def judge(self) -> None:
-        """Looks at a complete head; sets `refusal` and what the framing headers say.
+        """Reads a complete head: `fields`, and what they say of the framing.
 
         llhttp lets HTTP/0.9, a missing Host, and codings before `chunked` pass. Any of them could
-        make two parsers disagree on where a request ends (RFC 9112, 6.3 and 11.2).
+        make two parsers disagree on where a request ends (RFC 9112, 6.3 and 11.2): `refusal`.
         """
-        hosts = codings = 0
-        coding = expect = host = b""
-        for name, value in self.headers:
-            low = name.lower()
-            if low == b"host":
-                hosts, host = hosts + 1, value.strip()
-            elif low == b"content-length":
-                self.content_length = int(value)
-            elif low == b"transfer-encoding":
-                codings, coding = codings + 1, value.strip().lower()
-            elif low == b"expect":
-                expect = value.strip().lower()
-        self.chunked = codings > 0
+        try:
+            self.fields = fields = headers.read(self.headers)
+        except Refusal as objection:
+            self.objection = objection
+            self.fields = fields = headers.read(self.headers, guard=False)
+        length = fields.get(b"content-length")
+        if length is not None:
+            self.content_length = int(length)
+        self.chunked = b"transfer-encoding" in fields
+        self.expects_continue = b"expect" in fields and self.version == "1.1"
         if self.refusal is None:
-            self.refusal = self._fault(hosts, host, codings, coding, expect)
-        self.expects_continue = expect == b"100-continue" and self.version == "1.1"
+            self.refusal = self._fault(fields)
 
-    def _fault(
-        self, hosts: int, host: bytes, codings: int, coding: bytes, expect: bytes
-    ) -> Refusal | None:
+    def _fault(self, fields: headers.Fields) -> Refusal | None:
         if self.size > HEAD_LIMIT:
             return head_too_large()
-        if self.version not in ("1.1", "1.0"):
-            return bad_request("The request must be HTTP/1.1 or HTTP/1.0.")
-        if hosts > 1 or (hosts == 0 and self.version == "1.1"):
-            return bad_request("The request must have exactly one Host header.")
-        if _HOST.fullmatch(host) is None:
-            return bad_request("The Host header is not a host name with an optional port.")
-        if codings and (codings > 1 or coding != b"chunked" or self.version == "1.0"):
+        host = fields.get(b"host")
+        if self.version != "1.1":
+            if self.version != "1.0":
+                return bad_request("The request must be HTTP/1.1 or HTTP/1.0.")
+            host = host or b"localhost"  # HTTP/1.0 knows no Host header
+            if self.chunked:
+                return bad_request("HTTP/1.0 knows no transfer codings.")
+        if host is None or _HOST.fullmatch(host) is None:
+            return bad_request("The request must have exactly one Host header, with a host name.")
+        if self.chunked and fields[b"transfer-encoding"].lower() != b"chunked":
             return bad_request("The only transfer coding that is understood is chunked, once.")
-        if expect not in (b"", b"100-continue"):
+        if b"expect" in fields and fields[b"expect"].lower() != b"100-continue":
             return Refusal(
                 417, "expectation_failed", "The only expectation that is met is 100-continue."
             )

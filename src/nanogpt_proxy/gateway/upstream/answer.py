@@ -29,13 +29,18 @@ class AnswerHead:
 
 
 class AnswerParser:
-    """Feeds llhttp with one answer; interim answers (1xx) are read and left out.
+    """Feeds llhttp with one answer after the other; interim ones (1xx) are read and left out.
 
-    After each `feed`, `head` and `chunks` hold what was new; the owner takes them out.
+    It goes on to another answer only after one that ended exactly. After each `feed`, `head` and
+    `chunks` hold what was new; the owner takes them out.
     """
 
     def __init__(self) -> None:
         self._parser = httptools.HttpResponseParser(self)
+        self.begin()
+
+    def begin(self) -> None:
+        """Forgets the last answer."""
         self._coming: AnswerHead | None = None
         self._head_done = False
         self._head_fed = 0

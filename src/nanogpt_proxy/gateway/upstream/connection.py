@@ -115,7 +115,7 @@ class UpstreamConnection(asyncio.Protocol):
         """
         self._sink = sink
         self._release = release
-        self._parser = AnswerParser()
+        self._parser.begin()
         self._request_sent = whole
         self.send(data)
 

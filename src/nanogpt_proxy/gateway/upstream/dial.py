@@ -8,6 +8,7 @@ import socket
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]  # undocumented
@@ -20,7 +21,7 @@ from nanogpt_proxy.settings import Settings
 _PROXY_HEAD_LIMIT = 16 * 1024
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Origin:
     """Where `UPSTREAM_URL` points, and the way there."""
 
@@ -44,7 +45,7 @@ class Origin:
             proxy=settings.https_proxy if secure and not _bypassed(host, settings) else None,
         )
 
-    @property
+    @cached_property
     def authority(self) -> bytes:
         """The value of the Host header (RFC 9110, 7.2)."""
         host = f"[{self.host}]" if ":" in self.host else self.host
