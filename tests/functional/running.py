@@ -212,3 +212,16 @@ class Proxy:
 
     def descriptors(self) -> int:
         return len(os.listdir(f"/proc/{self.pid}/fd"))
+
+    def unread_of(self, line: Wire) -> int:
+        """Bytes of this connection that the kernel holds for the proxy to read."""
+        theirs = line.sock.getsockname()[1]
+        table = Path("/proc/net/tcp").read_text()
+        local, remote = f"0100007F:{self.port:04X}", f"0100007F:{theirs:04X}"
+        (queue,) = re.findall(rf"{local} {remote} \w\w \w+:(\w+)", table)
+        return int(queue, 16)
+
+    def clients(self) -> int:
+        """Connections that are established with it."""
+        table = Path("/proc/net/tcp").read_text()
+        return len(re.findall(rf" 0100007F:{self.port:04X} \w+:\w+ 01 ", table))
