@@ -185,10 +185,11 @@ class AccessLog:
 
 
 _UNSAFE = re.compile(r'[^!-~]|["\\=]')
+_usual_word = re.compile(r"[A-Za-z0-9._:-]+").fullmatch
 
 
 def _word(text: str) -> str:
     """One printable word without quotes or backslashes, which both formats hold as it is."""
-    if text.isalnum() and text.isascii():
+    if _usual_word(text):
         return text
     return _UNSAFE.sub("?", text) or "-"

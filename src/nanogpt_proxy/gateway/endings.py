@@ -45,6 +45,10 @@ class StreamTail:
         gap = b"" if self.between_events() else b"\n\n"
         if self.complete():
             return gap
+        if gap and self._dialect is Dialect.MESSAGES:
+            # The last name of an event counts, and a ping is skipped whatever it holds: so nobody
+            # takes the half event for a broken one before the error is read.
+            gap = b"\nevent: ping\n\n"
         return gap + error_event(refusal, self._dialect)
 
 

@@ -31,6 +31,9 @@ _logger = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+# A body that came whole with its head, and is no larger than this, is passed on uncounted: a
+# connection may hold more than that before it is read at all.
+_UNCOUNTED = 16 * 1024
 _NOWHERE = Match(routes.UNKNOWN, b"", b"")
 
 
@@ -47,6 +50,7 @@ class Exchange:
         self._account: Account | None = None
         self._ticket: Ticket | None = None
         self._task: asyncio.Task[None] | None = None
+        self._kind = Body.NONE
         self._head = b""
         self._held: HeldBody | None = None
         self._sending = Sending(context, client, request, self)
@@ -91,7 +95,7 @@ class Exchange:
     def _accept(self, key: Secret) -> None:
         request, context = self._request, self._context
         settings = context.settings
-        kind = refusals.judge_body(self._match.route.body, request, request.fields, settings)
+        self._kind = kind = refusals.judge_body(self._match.route.body, request, settings)
         self._head = self._upward(key)
         if not request.complete:
             if request.expects_continue and not request.received:
@@ -99,7 +103,9 @@ class Exchange:
                 request.expects_continue = False
             self._client.resume_reading()
             self._client.expect(Phase.BODY, settings.body_timeout)
-        if kind is Body.UPLOAD:
+        if request.complete and request.received <= _UNCOUNTED:
+            self._judge(b"".join(request.take()))
+        elif kind is Body.UPLOAD:
             body = PassedBody(request, settings.max_upload_bytes)
             self._sending.passing(self._head, body)
         else:
@@ -111,15 +117,9 @@ class Exchange:
     def _upward(self, key: Secret) -> bytes:
         """The head for NanoGPT, but for the line that frames the body."""
         match, request, origin = self._match, self._request, self._context.pool.origin
-        query = b"?" + match.query if match.query else b""
-        return b"%b %b%b%b HTTP/1.1\r\nhost: %b\r\n%b" % (
-            request.method,
-            origin.path,
-            match.path,
-            query,
-            origin.authority,
-            headers.upward(request.fields, key),
-        )
+        target = origin.path + match.path + (b"?" + match.query if match.query else b"")
+        line = b"%b %b HTTP/1.1\r\nhost: %b\r\n" % (request.method, target, origin.authority)
+        return line + headers.upward(request.fields, key)
 
     def body_arrived(self) -> None:
         self.guard(self._body_arrived)
@@ -135,8 +135,11 @@ class Exchange:
         if body is None:
             return
         self._client.expect_nothing()
-        if self._match.route.body is Body.NONE:
-            self._send(b"")
+        self._judge(body)
+
+    def _judge(self, body: bytes) -> None:
+        if self._kind is not Body.JSON:
+            self._send(body if self._kind is Body.UPLOAD else b"")
         elif len(body) <= json_body.AT_ONCE:
             json_body.check(body)
             self._send(body)
@@ -215,7 +218,9 @@ class Exchange:
         """Answers in place of NanoGPT, or breaks its answer off if that has begun."""
         if not self._reply.begun:
             pairs = [(name.encode(), value.encode()) for name, value in refusal.headers]
-            body = answers.envelope(refusal, self._match.route.dialect)
+            known = self._match.route is not routes.UNKNOWN
+            dialect = self._match.route.dialect if known else routes.dialect(self._request.target)
+            body = answers.envelope(refusal, dialect)
             self._answer((refusal.status, pairs, body), refusal.code)
             return
         outcome = refusal.code if not self._reply.is_complete() else "complete"
@@ -234,7 +239,6 @@ class Exchange:
     def _finish(self, outcome: str) -> None:
         """The answer is written to its end."""
         self._settle(outcome)
-        self._client.expect_nothing()
         self._client.finished(self._reply.keep)
 
     def _settle(self, outcome: str) -> None:

@@ -38,15 +38,20 @@ class ChunkExtras:
         return extras > CHUNK_EXTRAS_LIMIT
 
 
-def after_head(before: bytes, data: bytes | memoryview) -> int:
-    """How many bytes of `data` come after the blank line that ends the head.
+def after_head(before: bytes, data: bytes | memoryview, heads: int = 1) -> int:
+    """How many bytes of `data` come after the blank line that ends the last of so many heads.
 
     `before` holds the last three bytes that came before `data`, for a blank line that was split.
-    The parser accepts CRLF alone as the end of a line, so the first empty one ends the head.
+    The parser accepts CRLF alone as the end of a line, so the first empty one ends the head, and
+    heads without a body follow each other.
     """
     joined = before + bytes(data)
-    end = joined.find(b"\r\n\r\n")
-    return len(joined) - end - 4 if end >= 0 else 0
+    end = -4
+    for _ in range(heads):
+        end = joined.find(b"\r\n\r\n", end + 4)
+        if end < 0:
+            return 0
+    return len(joined) - end - 4
 
 
 def ended_exactly(tail: bytes) -> bool:

@@ -17,6 +17,15 @@ RawHeaders = list[tuple[bytes, bytes]]
 Fields = Mapping[bytes, bytes]
 """Known headers by their folded name; values trimmed and not empty."""
 
+
+class _Dropping(RawHeaders):
+    def append(self, item: tuple[bytes, bytes], /) -> None:
+        """Not kept."""
+
+
+DROPPED: RawHeaders = _Dropping()
+"""Takes headers that nobody wants, such as trailers."""
+
 EMAIL = b"x-openwebui-user-email"
 _IDENTITY = frozenset(
     {
@@ -124,7 +133,7 @@ class _Spellings(dict[bytes, bytes | None]):
 
 
 _request_names = _Spellings(_KNOWN, exact=_FRAMING)
-_answer_names = _Spellings(_DOWN)
+_answer_names = _Spellings(_DOWN, exact=_DOWN)
 
 
 def read(raw: Iterable[tuple[bytes, bytes]], *, guard: bool = True) -> Fields:

@@ -47,7 +47,7 @@ class ConnectionTokens:
 
 
 def _digest(token: bytes) -> bytes:
-    return hashlib.sha256(token).digest()
+    return hashlib.blake2b(token, digest_size=32).digest()
 
 
 def _presented(fields: Fields) -> bytes | None:

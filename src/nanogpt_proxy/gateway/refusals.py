@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable
 from functools import lru_cache
 from typing import TypeVar
 
@@ -20,12 +20,11 @@ _T = TypeVar("_T")
 _NO_RETRY = (("x-should-retry", "false"),)
 
 
-def judge_body(
-    allowed: Body, request: Request, fields: Mapping[bytes, bytes], settings: Settings
-) -> Body:
+def judge_body(allowed: Body, request: Request, settings: Settings) -> Body:
     """How the body of this request is to be treated; raises `Refusal` with 413 or 415."""
     if allowed is Body.NONE:
         return Body.NONE
+    fields = request.fields
     kind = _kind(allowed, fields.get(b"content-type", b""))
     if fields.get(b"content-encoding", b"identity").lower() != b"identity":
         raise Refusal(

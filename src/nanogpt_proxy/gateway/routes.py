@@ -131,6 +131,14 @@ def match(method: bytes, target: bytes) -> Match:
     return Match(route, found, query, model)
 
 
+def dialect(target: bytes) -> Dialect:
+    """In whose words to refuse a request that has no route."""
+    path = target.partition(b"?")[0]
+    if path == b"/v1/messages" or path.startswith(b"/v1/messages/"):
+        return Dialect.MESSAGES
+    return Dialect.PLAIN
+
+
 def _origin_form(target: bytes) -> bytes:
     if b"#" in target:
         raise Refusal(400, "invalid_request", "The request target holds a fragment (#).")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import struct
 
@@ -22,8 +23,8 @@ def probe_peer(sock: socket.socket, idle_seconds: int) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _INTERVAL)
 
 
-def reset(transport: asyncio.Transport) -> None:
-    """Ends a connection with RST, where a clean end would tell the far side that all is well."""
-    sock = transport.get_extra_info("socket")
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+def reset(transport: asyncio.Transport, sock: socket.socket) -> None:
+    """Ends a connection with RST, at once and whatever is still to be sent."""
+    with contextlib.suppress(OSError):  # it may be gone already
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     transport.abort()

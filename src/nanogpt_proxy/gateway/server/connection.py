@@ -68,9 +68,8 @@ class ClientConnection(asyncio.Protocol):
             if len(data) <= _SLICE:
                 self._take(data)
                 return
-            view = memoryview(data)
             for start in range(0, len(data), _SLICE):
-                self._take(view[start : start + _SLICE])
+                self._take(memoryview(data)[start : start + _SLICE])
         except Exception:
             self._failed()
 
@@ -84,7 +83,7 @@ class ClientConnection(asyncio.Protocol):
         self._server.left(self)
 
     def pause_writing(self) -> None:
-        if self._handler is not None:
+        if self._handler:
             self._handler.client_full()
 
     def resume_writing(self) -> None:
@@ -112,7 +111,7 @@ class ClientConnection(asyncio.Protocol):
             self._transport.resume_reading()
 
     def expect(self, phase: Phase, seconds: float) -> None:
-        """What must happen within so many seconds; it replaces what was expected before."""
+        """What must happen within so many seconds, in place of what was expected before."""
         if not self._gone:
             self._deadline.set(phase, seconds)
 
@@ -146,17 +145,17 @@ class ClientConnection(asyncio.Protocol):
             self._advance()
 
     def cut(self, *, hard: bool) -> None:
-        """Ends the connection so that the client sees the answer is not complete.
+        """Ends the connection so that the client sees that the answer is not complete.
 
-        What was written is still sent, unless the end of the connection would look like the end
-        of the answer: then `hard`, with a reset.
+        What was written is still sent, unless `hard`: by a reset, where a clean end would look
+        like the end of the answer.
         """
         self._handler = self._current = None
         self._ending = True
         if self._gone:
             return
         if hard:
-            reset(self._transport)
+            reset(self._transport, self._transport.get_extra_info("socket"))
         else:
             self._close()
 
@@ -205,9 +204,8 @@ class ClientConnection(asyncio.Protocol):
         """Serves what can be served now, one request after the other."""
         self._advancing = True
         try:
-            request = self._current
-            if self._handler and request and not self._told_whole:
-                self._told_whole = request.complete
+            if self._handler and self._current and not self._told_whole:
+                self._told_whole = self._current.complete
                 self._handler.body_arrived()
             while self._handler is None and not self._ending and self._next():
                 pass
@@ -216,7 +214,7 @@ class ClientConnection(asyncio.Protocol):
 
     def _next(self) -> bool:
         """Starts the next request; `False` when there is none to start yet."""
-        if self._current is not None and not self._current.complete:
+        if self._current and not self._current.complete:
             if self._parser.deaf:
                 self._end(linger=True)
             return False
@@ -227,7 +225,8 @@ class ClientConnection(asyncio.Protocol):
         self._server.busy(self)
         request = self._parser.queue[0]
         if not request.head_done and request.refusal is None:
-            self.expect(Phase.HEAD, self._server.settings.head_timeout)
+            if self._deadline.phase is not Phase.HEAD:  # no byte moves it
+                self.expect(Phase.HEAD, self._server.settings.head_timeout)
             return False
         self._parser.queue.popleft()
         self.expect_nothing()
@@ -275,7 +274,7 @@ class ClientConnection(asyncio.Protocol):
             return
         self._gone = self._ending = True
         handler, self._handler = self._handler, None
-        if handler is not None:
+        if handler:
             handler.client_gone()
 
     def _expired(self, phase: Phase) -> None:

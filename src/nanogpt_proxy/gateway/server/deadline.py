@@ -18,22 +18,23 @@ class Deadline:
     def __init__(self, loop: asyncio.AbstractEventLoop, expired: Callable[[Phase], None]) -> None:
         self._loop = loop
         self._expired = expired
-        self._phase: Phase | None = None
+        self.phase: Phase | None = None
+        """What the deadline is for; `None` when there is none."""
         self._when = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
 
     def set(self, phase: Phase, seconds: float) -> None:
-        self._phase = phase
+        self.phase = phase
         self._when = when = self._loop.time() + seconds
         if self._timer is None or self._timer_at > when:
             self._arm(when)
 
     def clear(self) -> None:
-        self._phase = None
+        self.phase = None
 
     def close(self) -> None:
-        self._phase = None
+        self.phase = None
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -46,11 +47,11 @@ class Deadline:
 
     def _fired(self) -> None:
         self._timer = None
-        phase = self._phase
+        phase = self.phase
         if phase is None:
             return
         if self._loop.time() < self._when:
             self._arm(self._when)
         else:
-            self._phase = None
+            self.phase = None
             self._expired(phase)

@@ -8,7 +8,7 @@ import httptools
 
 from nanogpt_proxy.errors import Refusal
 from nanogpt_proxy.gateway.framing import ChunkExtras, after_head
-from nanogpt_proxy.gateway.headers import RawHeaders
+from nanogpt_proxy.gateway.headers import DROPPED, RawHeaders
 from nanogpt_proxy.gateway.server.request import (
     HEAD_LIMIT,
     Request,
@@ -21,14 +21,6 @@ PIPELINED = 16
 """Further requests that are held while one is served."""
 
 
-class _Dropping(list[tuple[bytes, bytes]]):
-    def append(self, item: tuple[bytes, bytes], /) -> None:
-        """Headers that nobody wants are not kept."""
-
-
-_DROPPED = _Dropping()
-
-
 class RequestParser:
     """Feeds llhttp; `queue` holds requests in the order in which they began.
 
@@ -39,7 +31,7 @@ class RequestParser:
     def __init__(self) -> None:
         self._parser = httptools.HttpRequestParser(self)
         self._incoming: Request | None = None
-        self._headers: RawHeaders = _DROPPED
+        self._headers: RawHeaders = DROPPED
         self._begun = 0
         self._last_three = b""
         self._extras: ChunkExtras | None = None
@@ -121,7 +113,7 @@ class RequestParser:
         if self.deaf or len(self.queue) >= PIPELINED:
             self.deaf = True
             self._incoming = None
-            self._headers = _DROPPED
+            self._headers = DROPPED
             return
         self._begun += 1
         self._incoming = request = Request()
@@ -144,7 +136,7 @@ class RequestParser:
         request.keep_alive = parser.should_keep_alive()
         request.judge()
         request.head_done = True
-        self._headers = _DROPPED  # what comes now are trailers
+        self._headers = DROPPED  # what comes now are trailers
         if request.chunked:
             self._extras = ChunkExtras()
 

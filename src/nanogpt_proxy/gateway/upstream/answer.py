@@ -5,7 +5,7 @@ from __future__ import annotations
 import httptools
 
 from nanogpt_proxy.gateway.framing import ChunkExtras, after_head, ended_exactly
-from nanogpt_proxy.gateway.headers import RawHeaders
+from nanogpt_proxy.gateway.headers import DROPPED, RawHeaders
 
 _HEAD_LIMIT = 64 * 1024
 _INTERIM_LIMIT = 32  # answers 1xx before the real one
@@ -42,8 +42,10 @@ class AnswerParser:
     def begin(self) -> None:
         """Forgets the last answer."""
         self._coming: AnswerHead | None = None
+        self._headers: RawHeaders = DROPPED
         self._head_done = False
         self._head_fed = 0
+        self._heads = 0
         self._interim = 0
         self._unclear = False
         self._body_size = 0
@@ -60,14 +62,17 @@ class AnswerParser:
 
     def feed(self, data: bytes) -> None:
         in_body = self._head_done and self._coming is not None
+        self._heads = 0
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self.broken = not self.ended
             self._stray = True
         self._measure(data, in_body)
-        if not self.ended and self._out_of_bounds():
-            self.broken = True
+        if self._out_of_bounds():
+            self.broken, self.ended = True, False
+            self.head = None
+            self.chunks = []
 
     def end_of_stream(self) -> bool:
         """The connection ended; whether that is the proper end of this answer."""
@@ -89,8 +94,8 @@ class AnswerParser:
         behind = 0
         if in_body:
             behind = len(data)
-        elif self._head_done or self.ended:
-            behind = after_head(self._tail, data)
+        elif self._heads:
+            behind = after_head(self._tail[-3:], data, self._heads)
         else:
             self._head_fed += len(data)
         self._body_fed += behind
@@ -122,20 +127,23 @@ class AnswerParser:
     def on_message_begin(self) -> None:
         if self.ended:
             self._stray = True
+            self._headers = DROPPED
             return
-        self._coming = AnswerHead()
+        self._coming = head = AnswerHead()
+        self._headers = head.headers
         self._head_done = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._coming is not None and not self._head_done and not self.ended:
-            self._coming.headers.append((name, value))
+        self._headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         head = self._coming
         if head is None or self.ended:
             return
         head.status = self._parser.get_status_code()
+        self._heads += 1
         self._head_done = True
+        self._headers = DROPPED  # what comes now are trailers
         if head.status < 200:
             self._interim += 1
             return

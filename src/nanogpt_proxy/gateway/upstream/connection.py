@@ -9,6 +9,7 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Protocol, cast
 
+from nanogpt_proxy.gateway.sockets import reset
 from nanogpt_proxy.gateway.upstream.answer import AnswerHead, AnswerParser
 
 _logger = logging.getLogger(__name__)
@@ -140,8 +141,11 @@ class UpstreamConnection(asyncio.Protocol):
 
     def drop(self) -> None:
         """Ends the connection at once; the sink hears no more of it."""
-        self._sink = None
-        self._close()
+        in_use, self._sink = self._sink is not None, None
+        if in_use:
+            self._reset()
+        else:
+            self._close()
 
     def usable(self) -> bool:
         """Whether nothing came in while it was idle: no end, no stray byte, not even unread."""
@@ -180,8 +184,10 @@ class UpstreamConnection(asyncio.Protocol):
         if self._reusable(parser):
             self.resume()
             self._release(self)
-        else:
+        elif self._request_sent:
             self._close()
+        else:
+            self._reset()
         sink.answer(head, chunks, True)
 
     def _reusable(self, parser: AnswerParser) -> bool:
@@ -205,9 +211,17 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _fail(self, failure: Failure) -> None:
         sink, self._sink = self._sink, None
-        self._close()
+        self._reset()
         if sink is not None:
             sink.answer_failed(failure)
+
+    def _reset(self) -> None:
+        """Ends a connection whose request or answer is not complete.
+
+        A clean end would wait in the kernel behind what NanoGPT has not read, which then goes on.
+        """
+        if not self._lost:
+            reset(self._transport, self._sock)
 
     def _close(self) -> None:
         if not self._lost:
