@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any, cast
 
@@ -123,9 +123,10 @@ class Wire(asyncio.Transport):
 class Upstream(Wire):
     """The far side of a connection to NanoGPT."""
 
-    def __init__(self) -> None:
+    def __init__(self, closed: Callable[[UpstreamConnection], None] | None = None) -> None:
         self.lost: list[UpstreamConnection] = []
-        self.connection = UpstreamConnection(cast(socket.socket, Sock()), self.lost.append)
+        sock = cast(socket.socket, Sock())
+        self.connection = UpstreamConnection(sock, closed or self.lost.append)
         super().__init__(self.connection)
         self.connection._sock = cast(socket.socket, self.sock)
 

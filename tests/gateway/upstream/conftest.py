@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
 import pytest
 
-from nanogpt_proxy.gateway.upstream import AnswerHead, Failure, UpstreamConnection
+from nanogpt_proxy.gateway.upstream import AnswerHead, Failure, Origin, Pool, UpstreamConnection
 from tests.gateway.conftest import Upstream
 
 
@@ -62,3 +66,52 @@ class Asked(Upstream):
 @pytest.fixture
 def asked() -> Asked:
     return Asked()
+
+
+class Dialled:
+    """Stands for `dial`: each call waits for the test to answer, fail or refuse it."""
+
+    def __init__(self) -> None:
+        self.calls: list[asyncio.Future[None]] = []
+        self.wires: list[Upstream] = []
+        self.at_once = True
+
+    async def __call__(
+        self, origin: Origin, seconds: float, closed: Callable[[UpstreamConnection], None]
+    ) -> UpstreamConnection:
+        call = asyncio.get_running_loop().create_future()
+        self.calls.append(call)
+        if self.at_once:
+            call.set_result(None)
+        await call
+        self.wires.append(Upstream(closed))
+        return self.wires[-1].connection
+
+    def succeed(self) -> None:
+        next(call for call in self.calls if not call.done()).set_result(None)
+
+    def fail(self, error: Exception) -> None:
+        next(call for call in self.calls if not call.done()).set_exception(error)
+
+
+@pytest.fixture
+def dialled(monkeypatch: pytest.MonkeyPatch) -> Dialled:
+    dialled = Dialled()
+    monkeypatch.setattr("nanogpt_proxy.gateway.upstream.pool.dial", dialled)
+    return dialled
+
+
+ORIGIN = Origin(host="127.0.0.1", port=9, path=b"/api/v1", tls=None)
+
+
+def make_pool(**changed: Any) -> Pool:
+    values: dict[str, Any] = {"limit": 10, "idle_seconds": 30, "connect_timeout": 10}
+    return Pool(ORIGIN, **(values | changed))
+
+
+@pytest.fixture
+async def pool(dialled: Dialled) -> AsyncIterator[Pool]:
+    pool = make_pool()
+    yield pool
+    await pool.close()
+    await asyncio.sleep(0)
