@@ -432,7 +432,6 @@ async def test_a_slow_head_is_refused() -> None:
     assert Answers(wire.sent).statuses == [408]
 
 
-@pytest.mark.xfail(reason="the deadline of a head starts anew with each of its bytes")
 async def test_a_head_that_trickles_is_refused_as_well() -> None:
     door = Door(make_settings(head_timeout=0.05))
     wire = door.connect()
