@@ -90,10 +90,14 @@ def test_an_event_that_was_cut_is_ended_first(gateway: Proxy, path: str, how: st
         answer = stream(line, path, f"abrupt:event:{how}")
     found = events(answer.body)
     check_ending(path, found)
-    cut = found[-2] if path == MESSAGES else found[-3]
+    if path == MESSAGES:
+        # The last name of an event counts, and what is called a ping is not read any further.
+        cut = found[-2].removesuffix(b"\nevent: ping")
+        assert cut != found[-2]
+    else:
+        cut = found[-3]
     with pytest.raises(ValueError):
         data_of(cut)
-    assert answer.body.rpartition(cut)[2].startswith(b"\n\n")
 
 
 @HOWS
@@ -238,7 +242,7 @@ def test_no_answer_at_all_is_a_bad_gateway_that_no_sdk_repeats(
 
 BAD_HEADS = [
     "garbage", "status", "two-lengths", "both", "negative", "name", "nul", "fold", "bare-lf",
-    "huge", "version",
+    "gzip-te", "huge", "version",
 ]  # fmt: skip
 
 

@@ -114,6 +114,30 @@ def test_in_mid_upload(
         check_noticed(nano, number, left)
 
 
+def test_while_nobody_reads_its_upload(nano: StandIn, gateway: Proxy) -> None:
+    since = nano.state()["last"]
+    with gateway.connect() as line:
+        begin_upload(line, "never-reads", ("Content-Length", str(2**29)))
+        assert fill(line) < 2**26
+        number = nano.wait_next(since)["request"]["number"]
+        left = time.monotonic()
+        line.reset()
+        check_noticed(nano, number, left)
+
+
+@LEAVES
+def test_while_its_upload_waits_in_the_kernel(nano: StandIn, gateway: Proxy, leave: Leave) -> None:
+    """The proxy does not read what it cannot pass on, and sees the end all the same."""
+    since = nano.state()["last"]
+    with gateway.connect() as line:
+        begin_upload(line, "never-reads", ("Content-Length", str(2**29)))
+        number = nano.wait_next(since)["request"]["number"]
+        send_until_unread(line, gateway)
+        left = time.monotonic()
+        leave(line)
+        check_noticed(nano, number, left)
+
+
 def send_until_unread(line: Wire, proxy: Proxy) -> None:
     """Sends until the proxy stops to read; there is still room for more in the kernel."""
     piece = bytes(64 * 1024)

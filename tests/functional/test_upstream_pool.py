@@ -52,7 +52,7 @@ def connections(nano: StandIn, since: int) -> list[int]:
 
 
 @pytest.mark.parametrize(
-    "scenario", ["ok", "dribble:7", "one-write", "trailers", "402", "500", "204", "304"]
+    "scenario", ["ok", "dribble:7", "one-write", "trailers", "1xx:2", "402", "500", "204", "304"]
 )
 def test_a_connection_is_used_again_after_a_whole_answer(
     nano: StandIn, line: Wire, since: int, scenario: str
