@@ -33,7 +33,7 @@ def judge_body(allowed: Body, request: Request, settings: Settings) -> Body:
             "Compressed request bodies are not accepted; send the body without Content-Encoding.",
         )
     limit = settings.max_upload_bytes if kind is Body.UPLOAD else settings.max_json_bytes
-    if request.content_length is not None and request.content_length > limit:
+    if max(request.content_length or 0, request.received) > limit:
         raise too_large(limit)
     return kind
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from nanogpt_proxy.errors import Refusal
+from nanogpt_proxy.gateway.outbox import Outbox
 from nanogpt_proxy.gateway.server.connection import ClientConnection
 from nanogpt_proxy.gateway.server.handler import Handler, Phase
 from nanogpt_proxy.gateway.server.request import Request
@@ -38,6 +39,7 @@ class Server:
         self._empty = asyncio.Event()
         self._empty.set()
         self.loop = asyncio.get_running_loop()
+        self.outbox = Outbox(self.loop)
 
     async def listen(self) -> tuple[str, int]:
         """Starts to accept; returns host and port. Raises `OSError` when it cannot."""

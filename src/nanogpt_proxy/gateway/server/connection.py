@@ -39,6 +39,7 @@ class ClientConnection(asyncio.Protocol):
 
     def __init__(self, server: Server) -> None:
         self._server = server
+        self._outbox = server.outbox
         self._parser = RequestParser()
         self._current: Request | None = None
         self._handler: Handler | None = None
@@ -87,14 +88,12 @@ class ClientConnection(asyncio.Protocol):
             self._handler.client_full()
 
     def resume_writing(self) -> None:
-        if self._handler is not None:
+        if self._handler:
             self._handler.client_drained()
-
-    # What the handler may do.
 
     def write(self, data: bytes) -> None:
         if not self._gone:
-            self._transport.write(data)
+            self._outbox.write(self._transport, data)
 
     def pause_reading(self) -> None:
         """Holds back an unfinished request."""
@@ -147,8 +146,7 @@ class ClientConnection(asyncio.Protocol):
     def cut(self, *, hard: bool) -> None:
         """Ends the connection so that the client sees that the answer is not complete.
 
-        What was written is still sent, unless `hard`: by a reset, where a clean end would look
-        like the end of the answer.
+        `hard`: by a reset, where a clean end would look like the end of the answer.
         """
         self._handler = self._current = None
         self._ending = True
@@ -173,8 +171,7 @@ class ClientConnection(asyncio.Protocol):
         if self._handler is not None:
             self._handler.shut_down()
         if not self._gone:
-            self._transport.close()
-            self.expect(Phase.LINGER, _LINGER_SECONDS)
+            self._close(_LINGER_SECONDS)
 
     # How bytes become requests that are served.
 
@@ -191,7 +188,7 @@ class ClientConnection(asyncio.Protocol):
         self._advance()
 
     def _discard(self, size: int) -> None:
-        """Counts what nobody will read; less is borne from a client that still awaits an answer."""
+        """Counts what nobody will read; less of it while an answer is still to come."""
         self._unparsed += size
         if self._unparsed > (_LINGER_BYTES if self._ending else _READ_AHEAD):
             self._flooded()
@@ -258,13 +255,15 @@ class ClientConnection(asyncio.Protocol):
             self._close()
             return
         self.resume_reading()
+        self._outbox.flush()
         self._transport.write_eof()
         self.expect(Phase.LINGER, _LINGER_SECONDS)
 
-    def _close(self) -> None:
+    def _close(self, patience: float = _FLUSH_SECONDS) -> None:
         """Closes once what was written is sent, or the client takes too long to read it."""
+        self._outbox.flush()
         self._transport.close()
-        self.expect(Phase.LINGER, _FLUSH_SECONDS)
+        self.expect(Phase.LINGER, patience)
 
     def _open(self) -> bool:
         return not self._gone and not self._transport.is_closing()

@@ -55,7 +55,7 @@ class RequestParser:
         request = self._incoming
         if in_head and before is not None:
             self._grow(before, data, last_three)
-        if request is None or request.complete:
+        if request is None:
             return
         if not request.head_done:
             if request is not before:
@@ -67,7 +67,10 @@ class RequestParser:
             elif self._begun == 0 or (fresh and self._begun == 1):
                 self._extras.fed(after_head(last_three, data))
             if self._extras.too_many():
-                self.spoil(bad_request("Chunk extensions and trailers are longer than 16 KiB."))
+                self.deaf = True
+                request.refusal = bad_request(
+                    "Chunk extensions and trailers are longer than 16 KiB."
+                )
 
     def spoil(self, refusal: Refusal) -> None:
         """Refuses the request that is just coming in; nothing after it is read."""

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Protocol, cast
 
+from nanogpt_proxy.gateway.outbox import Outbox
 from nanogpt_proxy.gateway.sockets import reset
 from nanogpt_proxy.gateway.upstream.answer import AnswerHead, AnswerParser
 
@@ -52,8 +53,11 @@ class UpstreamConnection(asyncio.Protocol):
     _transport: asyncio.Transport
     _release: Callable[[UpstreamConnection], None]
 
-    def __init__(self, sock: socket.socket, closed: Callable[[UpstreamConnection], None]) -> None:
+    def __init__(
+        self, sock: socket.socket, outbox: Outbox, closed: Callable[[UpstreamConnection], None]
+    ) -> None:
         self._sock = sock
+        self._outbox = outbox
         self._closed = closed
         self._parser = AnswerParser()
         self._sink: AnswerSink | None = None
@@ -123,7 +127,7 @@ class UpstreamConnection(asyncio.Protocol):
     def send(self, data: bytes) -> None:
         """Sends more of the request's body, framed."""
         if not self._lost:
-            self._transport.write(data)
+            self._outbox.write(self._transport, data)
 
     def sent_whole(self) -> None:
         self._request_sent = True

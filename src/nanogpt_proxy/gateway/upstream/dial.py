@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]  # undocumented
 
+from nanogpt_proxy.gateway.outbox import Outbox
 from nanogpt_proxy.gateway.sockets import probe_peer
 from nanogpt_proxy.gateway.upstream.connection import UpstreamConnection
 from nanogpt_proxy.models import Secret
@@ -64,9 +65,15 @@ def _bypassed(host: str, settings: Settings) -> bool:
 
 
 async def dial(
-    origin: Origin, seconds: float, closed: Callable[[UpstreamConnection], None]
+    origin: Origin,
+    seconds: float,
+    outbox: Outbox,
+    closed: Callable[[UpstreamConnection], None],
 ) -> UpstreamConnection:
-    """A fresh connection; raises `OSError` or `TimeoutError` when there is none in time."""
+    """A fresh connection that writes through `outbox` and calls `closed` at its end.
+
+    Raises `OSError` or `TimeoutError` when there is none in time.
+    """
     async with asyncio.timeout(seconds):
         loop = asyncio.get_running_loop()
         sock = await _connect(loop, origin, seconds)
@@ -74,7 +81,7 @@ async def dial(
             if origin.proxy is not None:
                 await _tunnel(loop, sock, origin, origin.proxy)
             _, connection = await loop.create_connection(
-                lambda: UpstreamConnection(sock, closed),
+                lambda: UpstreamConnection(sock, outbox, closed),
                 sock=sock,
                 ssl=origin.tls,
                 server_hostname=origin.host if origin.tls else None,

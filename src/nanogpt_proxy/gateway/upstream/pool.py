@@ -7,6 +7,7 @@ import logging
 from collections import OrderedDict, deque
 from typing import Protocol
 
+from nanogpt_proxy.gateway.outbox import Outbox
 from nanogpt_proxy.gateway.upstream.connection import Failure, UpstreamConnection
 from nanogpt_proxy.gateway.upstream.dial import Origin, dial
 
@@ -28,13 +29,19 @@ class Pool:
     """
 
     def __init__(
-        self, origin: Origin, *, limit: int, idle_seconds: float, connect_timeout: float
+        self,
+        origin: Origin,
+        *,
+        limit: int,
+        idle_seconds: float,
+        connect_timeout: float,
     ) -> None:
         self.origin = origin
         self._limit = limit
         self._idle_seconds = idle_seconds
         self._connect_timeout = connect_timeout
         self._loop = asyncio.get_running_loop()
+        self._outbox = Outbox(self._loop)
         self._idle: deque[UpstreamConnection] = deque()  # the freshest on the right
         self._open: set[UpstreamConnection] = set()
         self._dials: set[asyncio.Task[None]] = set()
@@ -87,7 +94,7 @@ class Pool:
 
     async def _dial(self) -> None:
         try:
-            connection = await dial(self.origin, self._connect_timeout, self._closed)
+            connection = await dial(self.origin, self._connect_timeout, self._outbox, self._closed)
         except OSError as error:
             late = isinstance(error, TimeoutError)
             failure = Failure.CONNECT_TIMEOUT if late else Failure.CONNECT
