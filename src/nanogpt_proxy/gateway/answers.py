@@ -77,4 +77,5 @@ def envelope(refusal: Refusal, dialect: Dialect) -> bytes:
 
 
 def compact(value: object) -> bytes:
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
+    """JSON on one line. In ASCII, for what NanoGPT sends may hold what UTF-8 cannot."""
+    return json.dumps(value, separators=(",", ":")).encode("ascii")
