@@ -12,7 +12,18 @@ from typing import Any, cast
 import httptools
 import pytest
 
-from nanogpt_proxy.gateway.upstream import UpstreamConnection
+from nanogpt_proxy.directory import NOT_LOADED
+from nanogpt_proxy.errors import Refusal
+from nanogpt_proxy.gateway.budget import BodyBudget
+from nanogpt_proxy.gateway.context import Context
+from nanogpt_proxy.gateway.exchange import Exchange
+from nanogpt_proxy.gateway.identity import ConnectionTokens
+from nanogpt_proxy.gateway.json_body import Judge
+from nanogpt_proxy.gateway.outbox import Outbox
+from nanogpt_proxy.gateway.server import ClientConnection, Request, Server
+from nanogpt_proxy.gateway.upstream import Origin, UpstreamConnection
+from nanogpt_proxy.metrics import Counters
+from nanogpt_proxy.models import Account, Secret
 from nanogpt_proxy.settings import Settings
 
 KEY = "sk-nano-01234567-89ab-cdef-0123-456789abcdef"
@@ -56,8 +67,7 @@ class Wire(asyncio.Transport):
         super().__init__()
         self.protocol = protocol
         self.sock = Sock()
-        self.sent = b""
-        self.writes = 0
+        self._sent = b""
         self.unsent = 0
         self.paused = False
         self.eof = False
@@ -77,9 +87,16 @@ class Wire(asyncio.Transport):
             if not self.protocol.eof_received():
                 self.close()
 
+    @property
+    def sent(self) -> bytes:
+        """What has reached the far side, once the turn is over."""
+        protocol: Any = self.protocol
+        protocol._outbox.flush()
+        return self._sent
+
     def take(self) -> bytes:
         """What was sent since the last call."""
-        sent, self.sent = self.sent, b""
+        sent, self._sent = self.sent, b""
         return sent
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
@@ -88,8 +105,7 @@ class Wire(asyncio.Transport):
     def write(self, data: bytes | bytearray | memoryview) -> None:
         assert not self.eof
         if not self.closed:
-            self.sent += bytes(data)
-            self.writes += 1
+            self._sent += bytes(data)
 
     def write_eof(self) -> None:
         assert not self.closed
@@ -120,15 +136,31 @@ class Wire(asyncio.Transport):
         self.close()
 
 
+class Outgoing(Outbox):
+    """Writes are made when somebody looks at the wire; no loop is needed."""
+
+    def __init__(self) -> None:
+        loop: Any = self
+        super().__init__(loop)
+
+    def call_soon(self, call: Callable[[], None]) -> None:
+        """Not before somebody looks."""
+
+
 class Upstream(Wire):
     """The far side of a connection to NanoGPT."""
 
     def __init__(self, closed: Callable[[UpstreamConnection], None] | None = None) -> None:
         self.lost: list[UpstreamConnection] = []
         sock = cast(socket.socket, Sock())
-        self.connection = UpstreamConnection(sock, closed or self.lost.append)
+        self.connection = UpstreamConnection(sock, Outgoing(), closed or self.lost.append)
         super().__init__(self.connection)
         self.connection._sock = cast(socket.socket, self.sock)
+
+    def feed(self, *pieces: bytes) -> None:
+        """What NanoGPT sends, which it does after it got what is for it."""
+        assert self.sent is not None
+        super().feed(*pieces)
 
 
 class Answers:
@@ -175,3 +207,186 @@ async def turns(count: int = 5) -> None:
     """Lets the loop do what was scheduled."""
     for _ in range(count):
         await asyncio.sleep(0)
+
+
+class Tickets:
+    """Limits that admit everybody and count what is given back."""
+
+    def __init__(self) -> None:
+        self.admitted = 0
+        self.released = 0
+
+    def admit(self, account: Account) -> Tickets:
+        self.admitted += 1
+        return self
+
+    def release(self) -> None:
+        self.released += 1
+
+
+class People:
+    """A directory. Who is in `slow` must be loaded; `loads` are the loads that wait."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, Account | None] = {}
+        self.slow: set[str] = set()
+        self.loads: list[asyncio.Future[Account | None]] = []
+        self.uses: list[str] = []
+
+    def find(self, email: str) -> Any:
+        return NOT_LOADED if email in self.slow else self.known.get(email)
+
+    async def load(self, email: str) -> Account | None:
+        load = asyncio.get_running_loop().create_future()
+        self.loads.append(load)
+        await load
+        return self.known.get(email)
+
+    def used(self, account_id: str) -> None:
+        self.uses.append(account_id)
+
+
+class Wires:
+    """A pool. With `ready` off, who asks waits until `hand_out`."""
+
+    def __init__(self) -> None:
+        self.origin = Origin(host="nano.example", port=443, path=b"/api/v1", tls=None)
+        self.ready = True
+        self.wires: list[Upstream] = []
+        self.waiting: list[Any] = []
+        self.released: list[UpstreamConnection] = []
+
+    def acquire(self, waiter: Any) -> UpstreamConnection | None:
+        if self.ready:
+            self.wires.append(Upstream())
+            return self.wires[-1].connection
+        self.waiting.append(waiter)
+        return None
+
+    def forget(self, waiter: Any) -> None:
+        if waiter in self.waiting:
+            self.waiting.remove(waiter)
+
+    def release(self, connection: UpstreamConnection) -> None:
+        self.released.append(connection)
+
+    def hand_out(self) -> None:
+        self.wires.append(Upstream())
+        self.waiting.pop(0).upstream_ready(self.wires[-1].connection)
+
+
+class Lists:
+    """A catalogue and a health of fixed answers."""
+
+    def __init__(self) -> None:
+        self.asked: list[Any] = []
+        self.troubles: list[str] = []
+        self.refusal: Refusal | None = None
+
+    async def listing(self, path: bytes, query: bytes) -> bytes:
+        self.asked.append((path, query))
+        if self.refusal is not None:
+            raise self.refusal
+        return b'{"data":[]}'
+
+    async def model(self, name: str, query: bytes) -> bytes:
+        self.asked.append((name, query))
+        return b'{"id":"m"}'
+
+    async def problems(self) -> list[str]:
+        return self.troubles
+
+
+class Log:
+    """An access log that keeps its lines as they were given."""
+
+    def __init__(self) -> None:
+        self.lines: list[dict[str, Any]] = []
+
+    def write(self, **line: Any) -> None:
+        self.lines.append(line)
+
+
+class Gateway:
+    """All of the data plane but sockets, files and NanoGPT."""
+
+    TOKEN = "npt-0123456789abcdef"
+    EMAIL = "alice@example.com"
+
+    def __init__(self, settings: Settings) -> None:
+        self.people = People()
+        self.pool = Wires()
+        self.tickets = Tickets()
+        self.lists = Lists()
+        self.log = Log()
+        self.counters = Counters()
+        self.budget = BodyBudget(settings.max_buffered_bytes)
+        self.settings = settings
+        self.people.known[self.EMAIL] = Account("1" * 32, self.EMAIL, False, Secret(KEY))
+        parts: Any = self
+        self.context = Context(
+            loop=asyncio.get_running_loop(),
+            settings=settings,
+            tokens=ConnectionTokens([Secret(self.TOKEN)]),
+            directory=parts.people,
+            limits=parts.tickets,
+            pool=parts.pool,
+            catalogue=parts.lists,
+            health=parts.lists,
+            budget=self.budget,
+            judge=Judge(),
+            counters=self.counters,
+            access_log=parts.log,
+        )
+        self.server = Server(settings, self._open, max_connections=100)
+        self.exchanges: list[Exchange] = []
+
+    def _open(self, client: ClientConnection, request: Request) -> Exchange:
+        self.exchanges.append(Exchange(self.context, client, request))
+        return self.exchanges[-1]
+
+    def connect(self, *sent: bytes) -> Wire:
+        wire = Wire(ClientConnection(self.server))
+        wire.feed(*sent)
+        return wire
+
+    def head(
+        self, start: str = "POST /v1/chat/completions", version: str = "1.1", **changed: str | None
+    ) -> bytes:
+        """A good head, with other headers where they are given; `None` leaves one out."""
+        fields: dict[str, str | None] = {
+            "host": "proxy",
+            "authorization": f"Bearer {self.TOKEN}",
+            "x-openwebui-user-email": self.EMAIL,
+            "content-type": "application/json",
+        }
+        fields |= {name.replace("_", "-"): value for name, value in changed.items()}
+        lines = [f"{name}: {value}\r\n" for name, value in fields.items() if value is not None]
+        return f"{start} HTTP/{version}\r\n{''.join(lines)}\r\n".encode()
+
+    def call(self, body: bytes = b'{"model":"m"}', **changed: Any) -> bytes:
+        """A whole request with this body."""
+        return self.head(**({"content_length": str(len(body))} | changed)) + body
+
+    @property
+    def upstream(self) -> Upstream:
+        """Where the last request went."""
+        return self.pool.wires[-1]
+
+    @property
+    def outcomes(self) -> list[tuple[str, int, str]]:
+        return [line for line, count in self.counters.exchanges().items() for _ in range(count)]
+
+    def at_rest(self) -> bool:
+        """Whether nothing is held any more for anybody."""
+        return (
+            self.tickets.admitted == self.tickets.released
+            and not self.pool.waiting
+            and self.budget.free == self.settings.max_buffered_bytes
+            and all(wire.closed or wire.connection._sink is None for wire in self.pool.wires)
+        )
+
+
+@pytest.fixture
+async def gateway(settings: Settings) -> Gateway:
+    return Gateway(settings)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from nanogpt_proxy.gateway.outbox import Outbox
 from nanogpt_proxy.gateway.upstream import AnswerHead, Failure, Origin, Pool, UpstreamConnection
 from tests.gateway.conftest import Upstream
 
@@ -77,7 +78,11 @@ class Dialled:
         self.at_once = True
 
     async def __call__(
-        self, origin: Origin, seconds: float, closed: Callable[[UpstreamConnection], None]
+        self,
+        origin: Origin,
+        seconds: float,
+        outbox: Outbox,
+        closed: Callable[[UpstreamConnection], None],
     ) -> UpstreamConnection:
         call = asyncio.get_running_loop().create_future()
         self.calls.append(call)

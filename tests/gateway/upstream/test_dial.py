@@ -18,7 +18,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from nanogpt_proxy.gateway.upstream import Origin
+from nanogpt_proxy.gateway.outbox import Outbox
+from nanogpt_proxy.gateway.upstream import Origin, UpstreamConnection
 from nanogpt_proxy.gateway.upstream.dial import dial
 from nanogpt_proxy.models import Secret
 from tests.gateway.conftest import make_settings
@@ -51,9 +52,13 @@ async def answering(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) 
         writer.write(ANSWER)
 
 
+async def dialled(origin: Origin, seconds: float) -> UpstreamConnection:
+    return await dial(origin, seconds, Outbox(asyncio.get_running_loop()), lambda _: None)
+
+
 async def ask(origin: Origin, seconds: float = 5) -> bytes:
     """The body of an answer, on a connection of its own."""
-    connection = await dial(origin, seconds, lambda _: None)
+    connection = await dialled(origin, seconds)
     sink = Sink()
     try:
         assert connection.usable()
@@ -176,7 +181,7 @@ async def test_whom_nobody_vouches_for_is_not_spoken_to(tls: ssl.SSLContext) -> 
     async with listening(answering, tls) as port:
         origin = Origin.of(make_settings(upstream_url=f"https://127.0.0.1:{port}"))
         with pytest.raises(ssl.SSLCertVerificationError):
-            await dial(origin, 5, lambda _: None)
+            await dialled(origin, 5)
 
 
 async def test_a_certificate_for_another_name_is_refused(
@@ -185,7 +190,7 @@ async def test_a_certificate_for_another_name_is_refused(
     async with listening(answering, tls) as port:
         resolve(monkeypatch, ("127.0.0.1", port))
         with pytest.raises(ssl.SSLCertVerificationError):
-            await dial(trusting(certificate, f"https://nano.example:{port}"), 5, lambda _: None)
+            await dialled(trusting(certificate, f"https://nano.example:{port}"), 5)
         assert await ask(trusting(certificate, f"https://localhost:{port}")) == b"ok"
 
 
@@ -208,7 +213,7 @@ def dead_port() -> int:
 
 async def test_a_dead_address_fails_at_once() -> None:
     with pytest.raises(ConnectionRefusedError):
-        await dial(origin_at(dead_port()), 5, lambda _: None)
+        await dialled(origin_at(dead_port()), 5)
 
 
 async def test_the_next_address_is_tried_when_one_is_dead(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,10 +223,10 @@ async def test_the_next_address_is_tried_when_one_is_dead(monkeypatch: pytest.Mo
         assert await ask(origin) == b"ok"
         resolve(monkeypatch, dead, dead)
         with pytest.raises(ConnectionRefusedError):
-            await dial(origin, 5, lambda _: None)
+            await dialled(origin, 5)
         resolve(monkeypatch)
         with pytest.raises(OSError, match="no address"):
-            await dial(origin, 5, lambda _: None)
+            await dialled(origin, 5)
 
 
 async def test_an_address_that_is_silent_costs_its_share_of_time(
@@ -250,7 +255,7 @@ async def test_who_accepts_and_says_nothing_times_out(certificate: Path) -> None
 
     async with listening(silent) as port:
         with pytest.raises(TimeoutError):
-            await dial(trusting(certificate, f"https://127.0.0.1:{port}"), 0.05, lambda _: None)
+            await dialled(trusting(certificate, f"https://127.0.0.1:{port}"), 0.05)
 
 
 class Proxy:
@@ -312,7 +317,7 @@ async def test_the_certificate_is_checked_behind_a_proxy_too(
         proxy = Secret(f"http://127.0.0.1:{gate}")
         origin = trusting(certificate, f"https://nano.example:{port}", https_proxy=proxy)
         with pytest.raises(ssl.SSLCertVerificationError):
-            await dial(origin, 5, lambda _: None)
+            await dialled(origin, 5)
 
 
 @pytest.mark.parametrize(
@@ -333,7 +338,7 @@ async def test_a_refused_tunnel_fails(answer: bytes, certificate: Path) -> None:
         proxy = Secret(f"http://user:secret@127.0.0.1:{gate}")
         origin = trusting(certificate, "https://localhost:9", https_proxy=proxy)
         with pytest.raises(ConnectionError) as caught:
-            await dial(origin, 5, lambda _: None)
+            await dialled(origin, 5)
         assert "secret" not in str(caught.value)
 
 
@@ -350,7 +355,7 @@ async def test_who_gives_up_leaves_no_socket_behind(certificate: Path) -> None:
     async with listening(silent) as gate:
         proxy = Secret(f"http://127.0.0.1:{gate}")
         origin = trusting(certificate, "https://localhost:9", https_proxy=proxy)
-        task = asyncio.get_running_loop().create_task(dial(origin, 5, lambda _: None))
+        task = asyncio.get_running_loop().create_task(dialled(origin, 5))
         async with asyncio.timeout(5):
             await asked.wait()
             task.cancel()
