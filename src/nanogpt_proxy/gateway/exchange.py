@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 from nanogpt_proxy.directory import NOT_LOADED
 from nanogpt_proxy.errors import Refusal
-from nanogpt_proxy.gateway import answers, headers, json_body, refusals, routes
+from nanogpt_proxy.gateway import answers, json_body, refusals, routes
 from nanogpt_proxy.gateway.bodies import HeldBody, PassedBody
 from nanogpt_proxy.gateway.context import Context
 from nanogpt_proxy.gateway.identity import who
@@ -51,7 +51,6 @@ class Exchange:
         self._ticket: Ticket | None = None
         self._task: asyncio.Task[None] | None = None
         self._kind = Body.NONE
-        self._head = b""
         self._held: HeldBody | None = None
         self._sending = Sending(context, client, request, self)
         self._settled = False
@@ -72,12 +71,12 @@ class Exchange:
         if kind is not Kind.LIVE and kind is not Kind.READY:
             context.tokens.check(request.fields)
         if kind is not Kind.RELAY:
-            self._await(answer_locally(context, match), self._answer)
+            self._await(lambda: answer_locally(context, match), self._answer)
             return
         email = who(request.fields)
         account = context.directory.find(email)
         if account is NOT_LOADED:
-            self._await(context.directory.load(email), self._identified)
+            self._await(lambda: context.directory.load(email), self._identified)
         else:
             self._identified(account)
 
@@ -96,7 +95,11 @@ class Exchange:
         request, context = self._request, self._context
         settings = context.settings
         self._kind = kind = refusals.judge_body(self._match.route.body, request, settings)
-        self._head = self._upward(key)
+        self._sending.address(self._match, key)
+        if kind is Body.NONE:  # a body where none belongs is not wanted
+            request.dropped = True
+            self._send(b"")
+            return
         if not request.complete:
             if request.expects_continue and not request.received:
                 self._client.write(_CONTINUE)
@@ -107,19 +110,12 @@ class Exchange:
             self._judge(b"".join(request.take()))
         elif kind is Body.UPLOAD:
             body = PassedBody(request, settings.max_upload_bytes)
-            self._sending.passing(self._head, body)
+            self._sending.passing(body)
         else:
             self._held = HeldBody(
                 self._client, request, context.budget, settings, self.body_arrived
             )
             self._collect(self._held)
-
-    def _upward(self, key: Secret) -> bytes:
-        """The head for NanoGPT, but for the line that frames the body."""
-        match, request, origin = self._match, self._request, self._context.pool.origin
-        target = origin.path + match.path + (b"?" + match.query if match.query else b"")
-        line = b"%b %b HTTP/1.1\r\nhost: %b\r\n" % (request.method, target, origin.authority)
-        return line + headers.upward(request.fields, key)
 
     def body_arrived(self) -> None:
         self.guard(self._body_arrived)
@@ -127,7 +123,7 @@ class Exchange:
     def _body_arrived(self) -> None:
         if self._held is not None:
             self._collect(self._held)
-        elif not self._sending.body_arrived():
+        elif not self._request.dropped and not self._sending.body_arrived():
             self._client.pause_reading()  # until it is known what becomes of it
 
     def _collect(self, held: HeldBody) -> None:
@@ -138,16 +134,17 @@ class Exchange:
         self._judge(body)
 
     def _judge(self, body: bytes) -> None:
-        if self._kind is not Body.JSON:
-            self._send(body if self._kind is Body.UPLOAD else b"")
+        if self._kind is Body.UPLOAD:
+            self._send(body)
         elif len(body) <= json_body.AT_ONCE:
             json_body.check(body)
             self._send(body)
         else:
-            self._await(self._context.judge.check(body), lambda _: self._send(body))
+            check = self._context.judge.check
+            self._await(lambda: check(body), lambda _: self._send(body))
 
     def _send(self, body: bytes) -> None:
-        self._sending.whole(self._head, body)
+        self._sending.whole(body)
         if self._held is not None and not self._held.is_large:
             self._release()  # the kernel takes that much at once
 
@@ -210,6 +207,9 @@ class Exchange:
     def answer_failed(self, failure: Failure) -> None:
         self._sending.ended()
         self.guard(lambda: self._refuse(refusals.broken(failure)))
+
+    def not_sent(self) -> None:
+        self._sending.again()
 
     def shut_down(self) -> None:
         self.guard(lambda: self._refuse(refusals.shutting_down()))
@@ -279,13 +279,13 @@ class Exchange:
         _logger.exception("an exchange failed", extra={"fields": fields})
         return refusals.internal_error(sent=self._sending.went_up)
 
-    def _await(self, work: Coroutine[Any, Any, _T], then: Callable[[_T], None]) -> None:
+    def _await(self, work: Callable[[], Awaitable[_T]], then: Callable[[_T], None]) -> None:
         """Runs what must wait; `then` takes its result unless the exchange has ended."""
         self._task = self._context.loop.create_task(self._wait(work, then))
 
-    async def _wait(self, work: Coroutine[Any, Any, _T], then: Callable[[_T], None]) -> None:
+    async def _wait(self, work: Callable[[], Awaitable[_T]], then: Callable[[_T], None]) -> None:
         try:
-            result = await refusals.translated(work)
+            result = await refusals.translated(work())
         except Refusal as error:
             refusal = error
         except Exception:

@@ -16,6 +16,8 @@ class Outbox:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._writes: list[tuple[asyncio.Transport, bytes]] = []
+        self.turn = 0
+        """Counts flushes: while it is the same, what was written has not left."""
 
     def write(self, transport: asyncio.Transport, data: bytes) -> None:
         if not self._writes:
@@ -24,6 +26,7 @@ class Outbox:
 
     def flush(self) -> None:
         """Makes the writes now; to be called before a transport is closed gracefully."""
+        self.turn += 1
         writes, self._writes = self._writes, []
         for transport, data in writes:
             if not transport.is_closing():

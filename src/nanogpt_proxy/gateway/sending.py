@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from nanogpt_proxy.gateway import headers
 from nanogpt_proxy.gateway.bodies import PassedBody
 from nanogpt_proxy.gateway.context import Context
 from nanogpt_proxy.gateway.refusals import unreachable
+from nanogpt_proxy.gateway.routes import Match
 from nanogpt_proxy.gateway.server import ClientConnection, Phase, Request
 from nanogpt_proxy.gateway.upstream import AnswerSink, Failure, UpstreamConnection
+from nanogpt_proxy.models import Secret
 
 
 class Owner(AnswerSink, Protocol):
@@ -36,25 +39,29 @@ class Sending:
         self._client = client
         self._request = request
         self._owner: Owner | None = owner
-        self._head = b""
-        self._whole = b""
+        self._data = b""
         self._passed: PassedBody | None = None
         self._connection: UpstreamConnection | None = None
         self._in_queue = False
         self.went_up = False
         """Something of the request may have reached NanoGPT."""
 
-    def whole(self, head: bytes, body: bytes) -> None:
-        """Sends a request whose body is at hand. `head` lacks the line that frames the body."""
-        if body:
-            head += b"content-length: %d\r\n" % len(body)
-        self._head = head + b"\r\n"
-        self._whole = body
+    def address(self, match: Match, key: Secret) -> None:
+        """Makes the head for NanoGPT, but for the line that frames the body."""
+        request, origin = self._request, self._context.pool.origin
+        target = origin.path + match.path + (b"?" + match.query if match.query else b"")
+        line = b"%b %b HTTP/1.1\r\nhost: %b\r\n" % (request.method, target, origin.authority)
+        self._data = line + headers.upward(request.fields, key)
+
+    def whole(self, body: bytes) -> None:
+        """Sends a request whose body is at hand."""
+        framing = b"content-length: %d\r\n" % len(body) if body else b""
+        self._data = b"%b%b\r\n%b" % (self._data, framing, body)
         self._acquire()
 
-    def passing(self, head: bytes, body: PassedBody) -> None:
+    def passing(self, body: PassedBody) -> None:
         """Sends a request whose body is passed on as it comes."""
-        self._head = head + body.framing() + b"\r\n"
+        self._data += body.framing() + b"\r\n"
         self._passed = body
         self._acquire()
 
@@ -79,6 +86,15 @@ class Sending:
 
         self._guard(refuse)
 
+    def again(self) -> None:
+        """The connection ended before anything left: another one, if all is still at hand."""
+        self._connection = None
+        self.went_up = False
+        if self._data:
+            self._guard(self._acquire)
+        else:
+            self.upstream_failed(Failure.CLOSED)
+
     def full(self) -> None:
         """NanoGPT reads more slowly than the body comes."""
         if self._passed is not None:
@@ -86,6 +102,7 @@ class Sending:
             self._client.expect(Phase.UPSTREAM, self._context.settings.first_byte_timeout)
 
     def drained(self) -> None:
+        self._data = b""
         if self._passed is not None:
             self._client.resume_reading()
             self._client.expect(Phase.BODY, self._context.settings.body_timeout)
@@ -101,6 +118,7 @@ class Sending:
     def ended(self) -> None:
         """The connection has done its work, or broke: it is not ours any more."""
         self._connection = None
+        self._data = b""
 
     def drop(self) -> None:
         """Leaves the queue, or ends the connection at once."""
@@ -110,7 +128,7 @@ class Sending:
         if connection is not None:
             connection.drop()
         self._passed = None
-        self._whole = b""
+        self._data = b""
         self._owner = None  # it knows us: without the cycle no collector is needed
 
     def _acquire(self) -> None:
@@ -132,10 +150,12 @@ class Sending:
             return
         self._connection = connection
         self.went_up = True
-        data, self._whole = self._head + self._whole, b""
         passed = self._passed
-        connection.begin(owner, data, whole=passed is None, release=self._context.pool.release)
+        connection.begin(
+            owner, self._data, whole=passed is None, release=self._context.pool.release
+        )
         if passed is not None:
+            self._data = b""
             self._client.resume_reading()
             self._pass_on(passed, connection)
 

@@ -165,7 +165,7 @@ class ClientConnection(asyncio.Protocol):
         """Closes a connection without a request."""
         if self._current is None and not self._parser.queue and not self._ending:
             self._ending = True
-            self._transport.close()
+            self._close(_LINGER_SECONDS)
 
     def shut_down(self) -> None:
         if self._handler is not None:

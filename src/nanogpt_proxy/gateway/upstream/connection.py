@@ -37,6 +37,9 @@ class AnswerSink(Protocol):
     def answer_failed(self, failure: Failure) -> None:
         """There will be no more. Not called after `ended` or after `drop`."""
 
+    def not_sent(self) -> None:
+        """The connection ended before the request left: it may go up on another one."""
+
     def upstream_full(self) -> None:
         """NanoGPT reads the request more slowly than it comes."""
 
@@ -62,6 +65,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._parser = AnswerParser()
         self._sink: AnswerSink | None = None
         self._request_sent = False
+        self._turn = -1
         self._paused = False
         self._lost = False
         self.idle_since = 0.0
@@ -73,8 +77,8 @@ class UpstreamConnection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
-        if self._sink is None:
-            self._close()  # nobody asked for this
+        if self._sink is None or self._unsent():
+            self._fail(Failure.CLOSED)  # nobody asked for this
             return
         try:
             self._read(data)
@@ -83,7 +87,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._fail(Failure.GARBLED)
 
     def eof_received(self) -> None:
-        if self._sink is not None and self._parser.end_of_stream():
+        if self._sink is not None and not self._unsent() and self._parser.end_of_stream():
             self._deliver()
         else:
             self._fail(Failure.CLOSED)
@@ -123,6 +127,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._parser.begin()
         self._request_sent = whole
         self.send(data)
+        self._turn = self._outbox.turn
 
     def send(self, data: bytes) -> None:
         """Sends more of the request's body, framed."""
@@ -216,8 +221,16 @@ class UpstreamConnection(asyncio.Protocol):
     def _fail(self, failure: Failure) -> None:
         sink, self._sink = self._sink, None
         self._reset()
-        if sink is not None:
+        if sink is None:
+            return
+        if self._unsent():
+            sink.not_sent()
+        else:
             sink.answer_failed(failure)
+
+    def _unsent(self) -> bool:
+        """Whether nothing of the request has left yet."""
+        return self._turn == self._outbox.turn
 
     def _reset(self) -> None:
         """Ends a connection whose request or answer is not complete.

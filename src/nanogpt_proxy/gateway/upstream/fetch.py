@@ -67,6 +67,9 @@ class _Fetch:
         if not self._done.done():
             self._done.set_exception(FetchFailed(failure.value))
 
+    def not_sent(self) -> None:
+        self.answer_failed(Failure.CLOSED)
+
     def upstream_full(self) -> None:
         """A request of a few lines does not fill the connection."""
 

@@ -65,6 +65,10 @@ class Pool:
 
     def release(self, connection: UpstreamConnection) -> None:
         """Takes back a connection whose answer ended exactly."""
+        if self._waiting and not connection.usable():
+            connection.drop()
+            self._dial_if_needed()
+            return
         if self._waiting:
             waiter, _ = self._waiting.popitem(last=False)
             waiter.upstream_ready(connection)
