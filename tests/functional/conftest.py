@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -93,19 +94,16 @@ def start(
 
 
 def _starter(nano: StandIn, enrolled: Path, directories: pytest.TempPathFactory) -> Iterator[Start]:
-    running: list[Proxy] = []
+    with contextlib.ExitStack() as endings:
 
-    def start(**settings: object) -> Proxy:
-        proxy = launch(nano, enrolled, directories.mktemp("proxy"), settings)
-        running.append(proxy)
-        proxy.wait_listening()
-        return proxy
+        def start(**settings: object) -> Proxy:
+            proxy = launch(nano, enrolled, directories.mktemp("proxy"), settings)
+            endings.callback(proxy.check_said, SECRETS)
+            endings.callback(proxy.stop)
+            proxy.wait_listening()
+            return proxy
 
-    yield start
-    for proxy in running:
-        proxy.stop()
-    for proxy in running:
-        proxy.check_said(SECRETS)
+        yield start
 
 
 @pytest.fixture(scope="session")
