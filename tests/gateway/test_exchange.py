@@ -328,7 +328,6 @@ async def test_nobody_waits_for_room_for_ever() -> None:
     assert gateway.at_rest()
 
 
-@pytest.mark.xfail(reason="a body where none belongs reserves as much room as it claims")
 async def test_a_body_where_none_belongs_takes_nobodys_room() -> None:
     gateway = narrow()
     claim = gateway.head("GET /v1/responses/r", content_length=str(10**9))
@@ -336,7 +335,7 @@ async def test_a_body_where_none_belongs_takes_nobodys_room() -> None:
     body = b'{"a":"' + b"x" * 70_000 + b'"}'
     sent = gateway.call(body)
     gateway.connect(sent[:50_000], sent[50_000:])
-    assert gateway.pool.wires, "somebody else's call goes up all the same"
+    assert gateway.upstream.sent.endswith(body), "somebody else's call goes up all the same"
 
 
 async def test_a_body_where_none_belongs_does_not_go_up(gateway: Gateway) -> None:
@@ -444,7 +443,6 @@ async def test_a_client_that_leaves_takes_everything_with_it(
     assert len(gateway.pool.wires) == (0 if stage in ("account", "queue", "judge") else 1)
 
 
-@pytest.mark.xfail(reason="what was to be awaited is dropped without a word to it")
 @pytest.mark.parametrize("stage", ["account", "judge", "list"])
 async def test_one_that_leaves_in_the_same_turn_leaves_no_warning_behind(
     stage: str, gateway: Gateway
@@ -617,7 +615,6 @@ async def test_the_end_of_the_process_is_told(gateway: Gateway) -> None:
     assert all(wire.aborted for wire in gateway.pool.wires) and gateway.at_rest()
 
 
-@pytest.mark.xfail(reason="the connection is closed before what the turn brought is written")
 async def test_an_answer_that_ends_while_the_process_stops_is_sent_to_its_end(
     gateway: Gateway,
 ) -> None:

@@ -70,3 +70,12 @@ async def test_a_write_may_bring_about_another() -> None:
     outbox.write(Full("first", log), b"1")
     await turns()
     assert log == [("first", b"1"), ("last", b"because of 1")]
+
+
+async def test_each_flush_begins_another_turn() -> None:
+    outbox = Outbox(asyncio.get_running_loop())
+    before = outbox.turn
+    outbox.write(Pipe("a", []), b"1")
+    assert outbox.turn == before
+    await turns(1)
+    assert outbox.turn == before + 1

@@ -21,6 +21,7 @@ class Sink:
         self.body = b""
         self.ended = 0
         self.failure: Failure | None = None
+        self.unsent = 0
         self.flow: list[str] = []
         self.after_the_end = False
 
@@ -36,6 +37,9 @@ class Sink:
     def answer_failed(self, failure: Failure) -> None:
         self.after_the_end |= bool(self.ended or self.failure)
         self.failure = failure
+
+    def not_sent(self) -> None:
+        self.unsent += 1
 
     def upstream_full(self) -> None:
         self.flow.append("full")
@@ -57,6 +61,7 @@ class Asked(Upstream):
         self.sink = sink
         request = b"GET / HTTP/1.1\r\n\r\n"
         self.connection.begin(sink, request, whole=whole, release=self.released.append)
+        assert self.sent.endswith(request)
 
     @property
     def reusable(self) -> bool:

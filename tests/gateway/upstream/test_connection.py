@@ -404,8 +404,20 @@ def test_the_loop_is_not_needed_to_read(asked: Asked) -> None:
     assert asked.sink.ended == 1
 
 
-@pytest.mark.xfail(reason="an answer is taken for that of a request that has not left yet")
-def test_an_answer_to_a_request_that_has_not_left_is_nobodys() -> None:
-    asked = Asked()
-    asked.protocol.data_received(PLAIN)  # the request is still in the outbox
-    assert asked.closed and not asked.released
+@pytest.mark.parametrize("stray", [PLAIN, b"\r\n", b"garbage", None])
+async def test_what_comes_before_the_request_has_left_is_nobodys_answer(
+    stray: bytes | None, asked: Asked
+) -> None:
+    asked.feed(PLAIN)
+    asked.take()
+    sink = Sink()
+    asked.connection.begin(sink, b"GET /2\r\n\r\n", whole=True, release=asked.released.append)
+    if stray is None:
+        asked.end()
+    else:
+        asked.protocol.data_received(stray)
+    assert (seen(sink), sink.unsent) == ((None, b"", 0, None), 1)
+    assert asked.closed and len(asked.released) == 1
+    await turns()
+    assert asked.sent == b"", "it does not leave any more"
+    assert sink.unsent == 1, "told once"

@@ -94,7 +94,6 @@ async def test_one_that_is_not_as_it_was_left_is_not_used(
         assert third.connection is dialled.wires[2].connection
 
 
-@pytest.mark.xfail(reason="a released connection goes to who waits without another look at it")
 async def test_bytes_behind_an_answer_do_not_meet_who_waits(dialled: Dialled) -> None:
     pool = make_pool(limit=1)
     first = Client(pool)
