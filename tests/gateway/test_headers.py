@@ -231,3 +231,18 @@ def test_no_header_outside_the_list_comes_down(said: list[tuple[bytes, bytes]]) 
     assert not {name for name, _ in passed} & NEVER_DOWN
     kept = [(name.lower(), text) for name, text in said if name.lower() in headers._DOWN]
     assert passed == kept
+
+
+def test_strangers_cannot_fill_the_memory_with_names() -> None:
+    for number in range(5000):
+        read([(b"X-%d" % number + b"x" * 60_000, b"")])
+        downward([(b"X-%d" % number + b"x" * 60_000, b"")])
+    for names in (headers._request_names, headers._answer_names):
+        assert sum(map(len, names)) < 200_000
+
+
+def test_strangers_cannot_keep_the_usual_names_from_being_remembered() -> None:
+    for number in range(5000):
+        read([(b"X-%d" % number, b"")])
+    read([(b"Content-TYPE", b"a")])
+    assert b"Content-TYPE" in headers._request_names

@@ -113,10 +113,11 @@ class _Spellings(dict[bytes, bytes | None]):
     """Names as they are spelled to known ones in their folded form; `None` is unknown.
 
     Clients use few spellings, again and again, so these are remembered. Strangers may send any
-    number, so only so many.
+    number of any length: long ones are not, and when there are too many, all are forgotten.
     """
 
     _MOST = 1024
+    _LONGEST = 64  # bytes
 
     def __init__(self, known: AbstractSet[bytes], exact: AbstractSet[bytes] = frozenset()) -> None:
         super().__init__()
@@ -127,7 +128,9 @@ class _Spellings(dict[bytes, bytes | None]):
         folded: bytes | None = fold(name)
         if folded not in self._known or (b"_" in name and folded in self._exact):
             folded = None
-        if len(self) < self._MOST:
+        if len(name) <= self._LONGEST:
+            if len(self) >= self._MOST:
+                self.clear()
             self[name] = folded
         return folded
 
