@@ -10,6 +10,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from nanogpt_proxy.errors import SealBroken, StoreUnavailable
 from nanogpt_proxy.gateway import json_body
@@ -30,9 +32,9 @@ def chunk(data: bytes) -> bytes:
 
 def head_and_body(sent: bytes) -> tuple[str, dict[str, str], bytes]:
     head, _, body = sent.partition(b"\r\n\r\n")
-    line, *lines = head.decode().split("\r\n")
-    fields = dict(header.split(": ", 1) for header in lines)
-    assert len(fields) == len(lines)
+    line, *headers = head.decode("latin-1").split("\r\n")
+    fields = dict(header.split(": ", 1) for header in headers)
+    assert len(fields) == len(headers)
     return line, fields, body
 
 
@@ -676,3 +678,50 @@ async def test_health_needs_no_token_and_is_not_logged(gateway: Gateway) -> None
     assert Answers(unready.sent).statuses == [503]
     assert Answers(ready.sent).statuses in ([200], [503])
     assert gateway.log.lines == []
+
+
+# What may cross the border, on real bytes.
+
+UP = {
+    *("accept", "content-type", "x-provider", "x-billing-mode", "x-use-byok", "x-byok-provider"),
+    *("memory", "memory_expiration_days", "moderation", "moderation-model", "redaction"),
+    *("redacted", "piiredaction", "piiredacted", "anthropic-beta", "anthropic-version"),
+    *("x-prompt-caching-cut-after", "x-team-id", "x-encryption-key", "x-encryption-passphrase"),
+    *("idempotency-key", "authorization", "accept-encoding", "user-agent"),
+    *("host", "content-length"),
+}
+NOT_DOWN = {"set-cookie", "connection", "keep-alive", "upgrade", "te", "trailer", "alt-svc", "via"}
+names = st.sampled_from(
+    [
+        *("X-Provider", "X_Provider", "Cookie", "Authorization", "X-Api-Key", "X_API_KEY"),
+        *("X-OpenWebUI-User-Email", "X-Forwarded-For", "Origin", "Referer", "Via", "TE"),
+        *("Connection", "Keep-Alive", "Trailer", "Set-Cookie", "Alt-Svc", "X-Request-ID"),
+        *("Content-Type", "Content_Length", "Transfer_Encoding", "Memory-Expiration-Days"),
+    ]
+) | st.text("!#$%&'*+-.^_`|~09azAZ", min_size=1, max_size=12)
+lines = st.lists(
+    st.tuples(names.map(str.encode), st.binary(max_size=20)).map(b": ".join), max_size=8
+).map(lambda parts: b"".join(part + b"\r\n" for part in parts))
+
+
+@given(lines, lines)
+def test_no_header_outside_the_lists_crosses_the_border(up: bytes, down: bytes) -> None:
+    async def cross() -> None:
+        gateway = Gateway(make_settings())
+        sent = gateway.call(BODY)
+        client = gateway.connect(sent.replace(b"\r\n", b"\r\n" + up, 1))
+        if not gateway.pool.wires:
+            assert Answers(client.sent).statuses[0] >= 400
+            return
+        went_up = gateway.upstream.sent
+        assert went_up.endswith(b"\r\n\r\n" + BODY)
+        _, fields, _ = head_and_body(went_up)
+        assert fields.keys() <= UP
+        assert fields["authorization"] == f"Bearer {KEY}"
+        gateway.upstream.feed(ANSWER.replace(b"\r\n", b"\r\n" + down, 1))
+        gateway.upstream.end()
+        answer = Answers(client.sent, repeated=True)
+        assert answer.statuses in ([200], [502])
+        assert not answer.headers[0].keys() & NOT_DOWN
+
+    asyncio.run(cross())
