@@ -639,6 +639,17 @@ async def test_a_stream_that_falls_silent_times_out() -> None:
     assert gateway.upstream.aborted and gateway.at_rest()
 
 
+async def test_a_client_that_never_reads_on_is_left() -> None:
+    gateway = Gateway(make_settings(stream_idle_timeout=SOON))
+    client = gateway.connect(gateway.call(BODY))
+    gateway.upstream.feed(SSE + chunk(EVENT))
+    client.protocol.pause_writing()
+    await timeout(client)
+    assert client.aborted
+    assert b"upstream_timeout" not in client.sent  # NanoGPT is not to blame
+    assert gateway.upstream.aborted and gateway.at_rest()
+
+
 async def test_a_body_that_stops_coming_times_out() -> None:
     gateway = Gateway(make_settings(body_timeout=SOON))
     json_call = gateway.connect(gateway.call(BODY)[:-1])

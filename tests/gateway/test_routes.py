@@ -69,6 +69,7 @@ def test_ids_of_models_hold_slashes(target: bytes, model: str) -> None:
 
 @pytest.mark.parametrize("method", [b"GET", b"DELETE"])
 def test_stored_responses_are_read_and_deleted(method: bytes) -> None:
+    assert match(method, b"/v1/responses/a/").path == b"/responses/a"
     found = match(method, b"/v1/responses/resp_0.A-z")
     assert (found.route.name, found.route.body) == ("responses/{id}", Body.NONE)
     assert (found.route.dialect, found.path) == (Dialect.RESPONSES, b"/responses/resp_0.A-z")

@@ -423,7 +423,6 @@ async def test_what_comes_before_the_request_has_left_is_nobodys_answer(
     assert sink.unsent == 1, "told once"
 
 
-@pytest.mark.xfail(reason="the end of an upload that has not left yet counts as sent")
 def test_an_answer_before_the_end_of_an_upload_has_left_closes_it() -> None:
     asked = Asked(whole=False)
     asked.connection.send(b"the end")
@@ -433,7 +432,6 @@ def test_an_answer_before_the_end_of_an_upload_has_left_closes_it() -> None:
     assert not asked.reusable
 
 
-@pytest.mark.xfail(reason="who fails on the end of an answer is not told that it is over")
 def test_a_sink_that_fails_at_the_end_is_told(
     asked: Asked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
