@@ -643,6 +643,7 @@ async def test_a_client_that_never_reads_on_is_left() -> None:
     gateway = Gateway(make_settings(stream_idle_timeout=SOON))
     client = gateway.connect(gateway.call(BODY))
     gateway.upstream.feed(SSE + chunk(EVENT))
+    client.take()
     client.protocol.pause_writing()
     await timeout(client)
     assert client.aborted
