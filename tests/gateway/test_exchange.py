@@ -169,7 +169,7 @@ async def test_a_body_that_is_no_object_does_not_go_up(body: bytes, gateway: Gat
 
 
 async def test_a_large_body_is_judged_in_turns_with_everything_else(gateway: Gateway) -> None:
-    large = b'{"a":"' + b"x" * 500_000 + b'"}'
+    large = b'{"a":"' + b"x" * 1_500_000 + b'"}'
     good = gateway.connect(gateway.call(large))
     assert gateway.pool.wires == []
     bad = gateway.connect(gateway.call(large + b"x"))
@@ -434,7 +434,7 @@ def to_queue(gateway: Gateway) -> None:
     gateway.pool.ready = False
 
 
-LARGE = b'{"a":"' + b"x" * 500_000 + b'"}'
+LARGE = b'{"a":"' + b"x" * 1_500_000 + b'"}'
 STAGES: dict[str, tuple[Callable[[Gateway], None] | None, bytes, bytes]] = {
     "account": (to_load, BODY, b""),
     "queue": (to_queue, BODY, b""),

@@ -358,27 +358,39 @@ async def _judged(judge: Judge, body: bytes) -> bool:
     return True
 
 
-async def test_large_bodies_are_judged_one_after_the_other(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_a_body_that_takes_long_holds_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = _Clock()
     monkeypatch.setattr(json_body, "time", clock)
-    running: list[Scanner] = []
     step = Scanner.step
 
     def counted(scanner: Scanner) -> bool:
         clock.now += 1
-        if scanner not in running:
-            running.append(scanner)
-        assert running[-1] is scanner
         return step(scanner)
 
     monkeypatch.setattr(Scanner, "step", counted)
     judge = Judge()
-    body = b'{"a":[' + b'"x" , ' * AT_ONCE + b"1]}"
-    good, bad = await asyncio.gather(_judged(judge, body), _judged(judge, body + b"x"))
-    assert good and not bad
-    assert len(running) == 2
+    ended: list[str] = []
+
+    async def judged(name: str, size: int) -> None:
+        await judge.check(b'{"a":"' + b"x" * size + b'"}')
+        ended.append(name)
+
+    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+        group.create_task(judged("long", 4 * AT_ONCE))
+        await asyncio.sleep(0)
+        for number in range(3):
+            group.create_task(judged(f"short {number}", 1000))
+    assert ended == ["short 0", "short 1", "short 2", "long"]
+
+
+async def test_a_fault_in_judging_is_told_to_who_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(scanner: Scanner) -> bool:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Scanner, "step", broken)
+    async with asyncio.timeout(10):
+        with pytest.raises(ZeroDivisionError):
+            await Judge().check(b"{}")
 
 
 async def test_who_leaves_while_waiting_for_the_judge_holds_nobody_up() -> None:

@@ -1,14 +1,15 @@
 """Hop 6: is this body one JSON object in UTF-8? Judged without changing or copying it.
 
-Small bodies are judged at once by msgspec, which builds nothing. Large ones are read by a
-scanner of our own in small steps, because every library holds the interpreter until it is
-through, and 32 MiB of it would delay everybody's streams.
+Small bodies are judged at once by msgspec, which builds nothing. Large ones are read by a scanner
+of our own in small steps: every library holds the interpreter until it is through.
 """
 
 from __future__ import annotations
 
 import asyncio
 import codecs
+import heapq
+import itertools
 import re
 import time
 from collections.abc import Callable
@@ -17,10 +18,10 @@ import msgspec
 
 from nanogpt_proxy.errors import Refusal
 
-AT_ONCE = 128 * 1024
-"""Bodies up to this many bytes are judged by msgspec in one go, in a millisecond or so."""
+AT_ONCE = 1024 * 1024
+"""Bodies up to this many bytes are judged by msgspec, in some milliseconds at the worst."""
 
-_SCAN_AT_ONCE = 4 * 1024  # and up to this many by the scanner, in some milliseconds at the worst
+_SCAN_AT_ONCE = 4 * 1024  # and up to this many by the scanner
 
 _STEP = 64 * 1024  # bytes that one step of the scanner looks at
 _TURN = 0.004  # seconds that a large body may keep the event loop before others have their turn
@@ -89,20 +90,47 @@ def check(body: bytes) -> bool:
 
 
 class Judge:
-    """Judges large bodies one after the other, so that many of them delay no more than one."""
+    """Judges bodies that take longer, a few milliseconds of one body between all other work.
+
+    The one that has taken the least time so far is next: one made to take long holds up no other.
+    """
 
     def __init__(self) -> None:
-        self._one_at_a_time = asyncio.Lock()
+        # Seconds spent so far, a number that makes equals differ, the work, and its end.
+        self._open: list[tuple[float, int, Scanner, asyncio.Future[None]]] = []
+        self._number = itertools.count()
+        self._work: asyncio.Task[None] | None = None
 
     async def check(self, body: bytes) -> None:
-        """Gives way to everything else every few milliseconds; raises `Refusal` (400)."""
-        async with self._one_at_a_time:
-            scanner = Scanner(body)
-            turn_ends = time.monotonic() + _TURN
+        """Raises `Refusal` (400)."""
+        verdict: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._open, (0.0, next(self._number), Scanner(body), verdict))
+        if self._work is None:
+            self._work = asyncio.get_running_loop().create_task(self._judge())
+        await verdict
+
+    async def _judge(self) -> None:
+        while self._open:
+            self._turn(*heapq.heappop(self._open))
+            await asyncio.sleep(0)
+        self._work = None
+
+    def _turn(
+        self, spent: float, number: int, scanner: Scanner, verdict: asyncio.Future[None]
+    ) -> None:
+        if verdict.done():  # nobody waits for it any more
+            return
+        start = time.monotonic()
+        try:
             while scanner.step():
-                if time.monotonic() >= turn_ends:
-                    await asyncio.sleep(0)
-                    turn_ends = time.monotonic() + _TURN
+                took = time.monotonic() - start
+                if took >= _TURN:
+                    heapq.heappush(self._open, (spent + took, number, scanner, verdict))
+                    return
+        except Exception as error:  # a refusal, or a fault of ours: whoever waits is told
+            verdict.set_exception(error)
+        else:
+            verdict.set_result(None)
 
 
 class Scanner:
