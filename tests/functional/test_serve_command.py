@@ -30,7 +30,7 @@ def test_the_first_start_tells_all_but_the_token(environ: dict[str, str], tmp_pa
         stderr=subprocess.PIPE,
         text=True,
     )
-    assert process.stdout is not None
+    assert process.stdout is not None and process.stderr is not None
     first = process.stdout.readline()
     found = re.fullmatch(r"nanogpt-proxy listens on http://127\.0\.0\.1:(\d+)\n", first)
     assert found, first
@@ -43,7 +43,9 @@ def test_the_first_start_tells_all_but_the_token(environ: dict[str, str], tmp_pa
         check=False,
     )
     process.send_signal(signal.SIGTERM)
-    out, err = process.communicate(timeout=30)
+    with process.stdout, process.stderr:  # `communicate` loses what is buffered
+        out, err = process.stdout.read(), process.stderr.read()
+    process.wait(timeout=30)
     assert (asked.returncode, asked.stdout, asked.stderr) == (0, "ready\n", "")
     assert process.returncode == 0
     assert f"OPENAI_API_BASE_URL=http://127.0.0.1:{found[1]}/v1\n" in out

@@ -266,3 +266,18 @@ def test_a_proxy_that_is_not_there_is_a_bad_gateway(start: Start, secure: StandI
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     unreachable(start(UPSTREAM_URL=secure.base_url, HTTPS_PROXY=f"http://127.0.0.1:{port}"))
+
+
+def test_a_large_upload_over_tls_takes_little_memory(proxy: Proxy, line: Wire) -> None:
+    line.ask("POST", UPLOAD, ALICE.headers(kind=MULTIPART), PARTS)
+    proxy.forget_memory_peak()
+    before = proxy.memory()
+    size = 60_000_000
+    line.send(head_of("POST", UPLOAD, ALICE.headers(("Content-Length", str(size)), kind=MULTIPART)))
+    opening, end = PARTS[:100], b"\r\n--b--\r\n"
+    line.send(opening)
+    for _ in range(599):
+        line.send(bytes(100_000))
+    line.send(bytes(100_000 - len(opening) - len(end)) + end)
+    assert line.answer().json["upload"]["length"] == size
+    assert proxy.memory_peak() - before < 16_000_000

@@ -97,3 +97,11 @@ async def test_one_write_that_fails_takes_no_other_with_it() -> None:
     outbox.flush()
     assert log == [("whole", b"2")]
     assert broken.closed
+
+
+async def test_not_more_is_gathered_than_a_little() -> None:
+    outbox, log = Outbox(asyncio.get_running_loop()), list[tuple[str, bytes]]()
+    pipe = Pipe("a", log)
+    for _ in range(8):
+        outbox.write(pipe, bytes(64 * 1024))
+    assert len(log) >= 4

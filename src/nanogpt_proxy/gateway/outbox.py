@@ -7,6 +7,10 @@ import logging
 
 _logger = logging.getLogger(__name__)
 
+# Bytes that are gathered before they are written: one turn may bring many megabytes of an upload,
+# and only a write tells that nobody takes them.
+_MOST = 256 * 1024
+
 
 class Outbox:
     """Gathers writes while a turn handles what came in, and makes them before the next poll.
@@ -19,6 +23,7 @@ class Outbox:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._writes: list[tuple[asyncio.Transport, bytes]] = []
+        self._size = 0
         self.turn = 0
         """Counts flushes: while it is the same, what was written has not left."""
 
@@ -26,11 +31,14 @@ class Outbox:
         if not self._writes:
             self._loop.call_soon(self.flush)
         self._writes.append((transport, data))
+        self._size += len(data)
+        if self._size > _MOST:
+            self.flush()
 
     def flush(self) -> None:
         """Makes the writes now; to be called before a transport is closed gracefully."""
         self.turn += 1
-        writes, self._writes = self._writes, []
+        writes, self._writes, self._size = self._writes, [], 0
         for transport, data in writes:
             if transport.is_closing():
                 continue
