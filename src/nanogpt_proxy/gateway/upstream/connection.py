@@ -17,7 +17,6 @@ _logger = logging.getLogger(__name__)
 
 _LOOK = int(socket.MSG_PEEK | socket.MSG_DONTWAIT)  # the enumeration's own `|` is slow
 _READ = 64 * 1024
-_HIGH_WATER = 64 * 1024  # of what waits to be written; that of uvloop under TLS is 512 KiB
 
 
 class Failure(Enum):
@@ -77,7 +76,6 @@ class UpstreamConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self._transport.set_write_buffer_limits(high=_HIGH_WATER)
 
     def data_received(self, data: bytes) -> None:
         if self._sink is None or self._unsent():
