@@ -18,6 +18,7 @@ from nanogpt_proxy.credentials import connection_tokens
 from nanogpt_proxy.descriptors import connections_that_fit
 from nanogpt_proxy.directory import Directory
 from nanogpt_proxy.errors import ConfigurationError
+from nanogpt_proxy.gateway.admission import Admission
 from nanogpt_proxy.gateway.budget import BodyBudget
 from nanogpt_proxy.gateway.catalogue import Catalogue
 from nanogpt_proxy.gateway.context import Context
@@ -124,10 +125,12 @@ async def _running(
         stack.push_async_callback(pool.close)
         catalogue = Catalogue(pool, settings.models_ttl)
         stack.push_async_callback(catalogue.close)
+        counters = Counters()
         context = Context(
             loop=asyncio.get_running_loop(),
             settings=settings,
             tokens=ConnectionTokens(tokens),
+            admission=Admission(settings, directory, counters),
             directory=directory,
             limits=Limits(),
             pool=pool,
@@ -135,7 +138,7 @@ async def _running(
             health=Health(opened.store, opened.vault),
             budget=BodyBudget(settings.max_buffered_bytes),
             judge=Judge(),
-            counters=Counters(),
+            counters=counters,
             access_log=_access_log(settings),
         )
         if context.access_log is not None:

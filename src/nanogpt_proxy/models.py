@@ -95,6 +95,13 @@ class Account:
     def state(self) -> AccountState:
         return _state(self.disabled, self.key is not None)
 
+    @property
+    def open_key(self) -> Secret:
+        """The key of an account that has one."""
+        if self.key is None:
+            raise ValueError("the account has no key")
+        return self.key
+
 
 _ASCII_LOWER = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz")
 _MAX_EMAIL = 320  # RFC 3696 erratum 1690 says 254; some directories keep longer ones

@@ -14,6 +14,7 @@ import pytest
 
 from nanogpt_proxy.directory import NOT_LOADED
 from nanogpt_proxy.errors import Refusal
+from nanogpt_proxy.gateway.admission import Admission
 from nanogpt_proxy.gateway.budget import BodyBudget
 from nanogpt_proxy.gateway.context import Context
 from nanogpt_proxy.gateway.exchange import Exchange
@@ -322,12 +323,14 @@ class Gateway:
         self.counters = Counters()
         self.budget = BodyBudget(settings.max_buffered_bytes)
         self.settings = settings
+        self.now = 1_800_000_000.0
         self.people.known[self.EMAIL] = Account("1" * 32, self.EMAIL, False, Secret(KEY))
         parts: Any = self
         self.context = Context(
             loop=asyncio.get_running_loop(),
             settings=settings,
             tokens=ConnectionTokens([Secret(self.TOKEN)]),
+            admission=Admission(settings, parts.people, self.counters, clock=lambda: self.now),
             directory=parts.people,
             limits=parts.tickets,
             pool=parts.pool,

@@ -8,6 +8,7 @@ import secrets
 from dataclasses import dataclass, field
 
 from nanogpt_proxy.directory import Directory
+from nanogpt_proxy.gateway.admission import Admission
 from nanogpt_proxy.gateway.budget import BodyBudget
 from nanogpt_proxy.gateway.catalogue import Catalogue
 from nanogpt_proxy.gateway.identity import ConnectionTokens
@@ -27,6 +28,7 @@ class Context:
     loop: asyncio.AbstractEventLoop
     settings: Settings
     tokens: ConnectionTokens
+    admission: Admission
     directory: Directory
     limits: Limits
     pool: Pool

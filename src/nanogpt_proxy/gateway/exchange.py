@@ -11,12 +11,10 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from nanogpt_proxy.directory import NOT_LOADED
 from nanogpt_proxy.errors import Refusal
 from nanogpt_proxy.gateway import answers, json_body, refusals, routes
 from nanogpt_proxy.gateway.bodies import HeldBody, PassedBody
 from nanogpt_proxy.gateway.context import Context
-from nanogpt_proxy.gateway.identity import who
 from nanogpt_proxy.gateway.local import Answer, answer_locally
 from nanogpt_proxy.gateway.reply import Reply
 from nanogpt_proxy.gateway.report import Report
@@ -25,7 +23,7 @@ from nanogpt_proxy.gateway.sending import Sending
 from nanogpt_proxy.gateway.server import ClientConnection, Phase, Request
 from nanogpt_proxy.gateway.upstream import AnswerHead, Failure
 from nanogpt_proxy.limits import Ticket
-from nanogpt_proxy.models import Account, Secret
+from nanogpt_proxy.models import Account
 
 _logger = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -73,29 +71,24 @@ class Exchange:
         if kind is not Kind.RELAY:
             self._await(lambda: answer_locally(context, match), self._answer)
             return
-        email = who(request.fields)
-        account = context.directory.find(email)
-        if account is NOT_LOADED:
-            self._await(lambda: context.directory.load(email), self._identified)
+        account = context.admission.admit(request.fields, match.route)
+        if isinstance(account, Account):
+            self._admitted(account)
         else:
-            self._identified(account)
+            self._await(account, self._admitted)
 
-    def _identified(self, account: Account | None) -> None:
-        if account is not None and account.disabled:
-            raise refusals.user_disabled()
-        if account is None or account.key is None:
-            raise refusals.key_not_enrolled()
+    def _admitted(self, account: Account) -> None:
         self._account = account
         self._ticket = self._context.limits.admit(account)
-        self._accept(account.key)
+        self._accept(account)
 
     # Hop 6: what may cross the border, and the body.
 
-    def _accept(self, key: Secret) -> None:
+    def _accept(self, account: Account) -> None:
         request, context = self._request, self._context
         settings = context.settings
         self._kind = kind = refusals.judge_body(self._match.route.body, request, settings)
-        self._sending.address(self._match, key)
+        self._sending.address(self._match, account.open_key)
         if kind is Body.NONE:  # a body where none belongs is not wanted
             request.dropped = True
             self._send(b"")
