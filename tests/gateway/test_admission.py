@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from nanogpt_proxy.accounts import Accounts
+from nanogpt_proxy.directory import Directory
 from nanogpt_proxy.errors import Refusal
 from nanogpt_proxy.gateway.admission import SERVICE, Admission
 from nanogpt_proxy.gateway.headers import read
@@ -13,8 +18,11 @@ from nanogpt_proxy.gateway.routes import Match, match
 from nanogpt_proxy.metrics import Counters
 from nanogpt_proxy.models import Account, Secret
 from nanogpt_proxy.settings.parse import SERVICE_ROUTES
+from nanogpt_proxy.store import Store
+from nanogpt_proxy.vault import Vault
 from tests.gateway.conftest import KEY, People, make_settings
 
+VAULT = Vault(Secret("0123456789abcdef" * 4))
 EMAIL = b"X-OpenWebUI-User-Email"
 ALICE = Account("1" * 32, "alice@example.com", False, Secret(KEY))
 SERVICE_KEY = "sk-nano-5e41ce00-0000-4000-8000-000000000000"
@@ -105,3 +113,135 @@ def test_a_bad_identity_is_never_served_as_nobody(sent: tuple[bytes, bytes]) -> 
 def test_every_route_that_the_service_may_pay_is_one() -> None:
     for name in SERVICE_ROUTES:
         assert match(b"POST", b"/v1/" + name.encode()).route.name == name
+
+
+class House:
+    """An admission before a real directory, to bind users of Open WebUI."""
+
+    def __init__(self, store: Store, directory: Directory, **settings: Any) -> None:
+        self.store = store
+        self.accounts = Accounts(store, VAULT)
+        self.admission = Admission(make_settings(**settings), directory, Counters())
+
+    async def ask(self, email: str, id: str | None) -> str:
+        """What becomes of a call: the e-mail of the account that pays, or the code."""
+        sent = [(EMAIL, email.encode())]
+        if id is not None:
+            sent.append((b"X-OpenWebUI-User-Id", id.encode()))
+        try:
+            found = self.admission.admit(read(sent), CHAT.route)
+            account = found if isinstance(found, Account) else await found()
+        except Refusal as refusal:
+            assert refusal.code != "identity_changed" or refusal.status == 403
+            return refusal.code
+        return account.email
+
+    async def waits(self, email: str, id: str | None) -> bool:
+        """Whether such a call has to wait."""
+        sent = [(EMAIL, email.encode())]
+        sent += [(b"X-OpenWebUI-User-Id", id.encode())] if id else []
+        return not isinstance(self.admission.admit(read(sent), CHAT.route), Account)
+
+
+@pytest.fixture
+async def directory(tmp_path: Path) -> AsyncIterator[tuple[Store, Directory]]:
+    store = await Store.open(tmp_path / "proxy.db")
+    directory = Directory(store, VAULT, interval=60)
+    await directory.start()
+    yield store, directory
+    await directory.stop()
+    await store.close()
+
+
+A, B, C = "alice@example.com", "bob@example.com", "carol@example.com"
+CHANGED, UNKNOWN = "identity_changed", "key_not_enrolled"
+STORIES: list[tuple[str, list[tuple[str, str | None, str]]]] = [
+    ("the same user", [(A, "1", A), (A, "1", A)]),
+    ("another id", [(A, "1", A), (A, "2", CHANGED), (A, "1", A)]),
+    ("no id once bound", [(A, None, A), (A, "1", A), (A, None, CHANGED)]),
+    ("never an id", [(A, None, A), (A, None, A)]),
+    ("two users", [(A, "1", A), (B, "2", B), (A, "1", A)]),
+    ("another's free account", [(A, "1", A), (B, "1", CHANGED), (B, "2", B)]),
+    ("another's bound account", [(A, "1", A), (B, "2", B), (B, "1", CHANGED), (A, "2", CHANGED)]),
+    ("a new e-mail", [(A, "1", A), (C, "1", C), (C, "1", C), (A, "1", C + " again")]),
+    ("a new e-mail, then a stranger", [(A, "1", A), (C, "1", C), (A, "2", UNKNOWN)]),
+    ("a stranger", [(C, "3", UNKNOWN), (C, "3", UNKNOWN), (C, None, UNKNOWN)]),
+]
+
+
+@pytest.mark.parametrize(("name", "story"), STORIES, ids=[name for name, _ in STORIES])
+async def test_one_user_of_open_webui_has_one_account(
+    name: str, story: list[tuple[str, str | None, str]], directory: tuple[Store, Directory]
+) -> None:
+    house = House(*directory)
+    for email in (A, B):
+        await house.accounts.add(email, Secret(KEY))
+    for email, id, expected in story:
+        found = await house.ask(email, id)
+        if expected.endswith(" again"):  # and back
+            assert found == email
+        else:
+            assert found == expected
+
+
+async def test_a_bound_user_waits_for_nothing_any_more(
+    directory: tuple[Store, Directory],
+) -> None:
+    house = House(*directory)
+    await house.accounts.add(A, Secret(KEY))
+    assert await house.ask(A, None) == A
+    assert await house.waits(A, "1")
+    await house.ask(A, "1")
+    assert not await house.waits(A, "1")
+
+
+async def test_of_many_first_calls_at_once_all_are_served(
+    directory: tuple[Store, Directory],
+) -> None:
+    house = House(*directory)
+    await house.accounts.add(A, Secret(KEY))
+    assert await asyncio.gather(*(house.ask(A, "1") for _ in range(8))) == [A] * 8
+    both = await asyncio.gather(house.ask(B, "2"), house.ask(B, "3"))
+    assert both == [UNKNOWN, UNKNOWN]
+
+
+async def test_after_unbinding_the_next_user_has_it(directory: tuple[Store, Directory]) -> None:
+    house = House(*directory)
+    await house.accounts.add(A, Secret(KEY))
+    await house.ask(A, "1")
+    await house.accounts.unbind(A)
+    await directory[1]._follow()
+    assert await house.ask(A, "2") == A
+    assert await house.ask(A, "1") == CHANGED
+
+
+async def test_binding_can_be_switched_off(directory: tuple[Store, Directory]) -> None:
+    house = House(*directory, bind_identity=False)
+    await house.accounts.add(A, Secret(KEY))
+    for id in ("1", "2", None):
+        assert await house.ask(A, id) == A
+    assert await house.ask(C, "1") == UNKNOWN
+    assert not await house.waits(A, "3")
+    (stored,) = await house.accounts.list()
+    assert stored.bound_id is None
+
+
+async def test_a_disabled_account_is_not_bound(directory: tuple[Store, Directory]) -> None:
+    house = House(*directory)
+    await house.accounts.add(A, Secret(KEY))
+    await house.accounts.disable(A)
+    assert await house.ask(A, "1") == "user_disabled"
+    (stored,) = await house.accounts.list()
+    assert stored.bound_id is None
+
+
+async def test_a_move_is_told_in_the_log(
+    directory: tuple[Store, Directory], caplog: pytest.LogCaptureFixture
+) -> None:
+    house = House(*directory)
+    added = await house.accounts.add(A, Secret(KEY))
+    await house.ask(A, "1")
+    await house.ask(C, "1")
+    (record,) = caplog.records
+    assert record.getMessage() == "an account has moved to its user's new e-mail"
+    assert record.__dict__["fields"] == {"account": added.id}

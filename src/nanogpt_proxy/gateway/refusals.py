@@ -92,6 +92,17 @@ def user_disabled() -> Refusal:
     )
 
 
+def identity_changed() -> Refusal:
+    return Refusal(
+        403,
+        "identity_changed",
+        "Your user in Open WebUI is not the one that this account was used by before; if that is "
+        "in order, its operator runs `nanogpt-proxy unbind EMAIL`, or `unbind --all` after Open "
+        "WebUI got a new database.",
+        kind="permission_error",
+    )
+
+
 def body_timeout() -> Refusal:
     return Refusal(408, "request_timeout", "The request's body came too slowly; send it again.")
 
