@@ -25,6 +25,7 @@ from nanogpt_proxy.gateway.context import Context
 from nanogpt_proxy.gateway.exchange import Exchange
 from nanogpt_proxy.gateway.identity import ConnectionTokens
 from nanogpt_proxy.gateway.json_body import Judge
+from nanogpt_proxy.gateway.rejection import Rejections
 from nanogpt_proxy.gateway.server import Server
 from nanogpt_proxy.gateway.upstream import Origin, Pool
 from nanogpt_proxy.health import Health
@@ -125,12 +126,15 @@ async def _running(
         stack.push_async_callback(pool.close)
         catalogue = Catalogue(pool, settings.models_ttl)
         stack.push_async_callback(catalogue.close)
+        rejections = Rejections(directory, asyncio.get_running_loop())
+        stack.push_async_callback(rejections.close)
         counters = Counters()
         context = Context(
             loop=asyncio.get_running_loop(),
             settings=settings,
             tokens=ConnectionTokens(tokens),
-            admission=Admission(settings, directory, counters),
+            admission=Admission(settings, directory, rejections, counters),
+            rejections=rejections,
             directory=directory,
             limits=Limits(),
             pool=pool,

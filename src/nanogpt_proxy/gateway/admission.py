@@ -11,6 +11,7 @@ from nanogpt_proxy.errors import AccountError
 from nanogpt_proxy.gateway import refusals
 from nanogpt_proxy.gateway.headers import Fields
 from nanogpt_proxy.gateway.identity import Asker, Identities, missing
+from nanogpt_proxy.gateway.rejection import Rejections
 from nanogpt_proxy.gateway.routes import Route
 from nanogpt_proxy.metrics import Counters
 from nanogpt_proxy.models import Account
@@ -29,6 +30,7 @@ class Admission:
         self,
         settings: Settings,
         directory: Directory,
+        rejections: Rejections,
         counters: Counters,
         *,
         clock: Callable[[], float] = time.time,
@@ -36,6 +38,7 @@ class Admission:
         """`clock` gives seconds since 1970."""
         self._identities = Identities(settings)
         self._directory = directory
+        self._rejections = rejections
         self._counters = counters
         self._clock = clock
         self._binds = settings.bind_identity
@@ -52,13 +55,13 @@ class Admission:
         account = self._directory.find(asker.email)
         if account is NOT_LOADED or self._binding_due(account, asker):
             return lambda: self._load(asker)
-        return _with_key(account)
+        return self._usable(account)
 
     async def _load(self, asker: Asker) -> Account:
         account = await self._directory.load(asker.email)
         if self._binding_due(account, asker):
             account = await self._bound(account, asker)
-        return _with_key(account)
+        return self._usable(account)
 
     def _binding_due(self, account: Account | None, asker: Asker) -> bool:
         """Whether an account is to be bound or moved; raises `Refusal` for somebody else's."""
@@ -91,12 +94,12 @@ class Admission:
         self._counters.count_anonymous(route.name, served=account is not None)
         if account is None:
             raise missing()
+        return self._usable(account)
+
+    def _usable(self, account: Account | None) -> Account:
+        if account is not None and account.disabled:
+            raise refusals.user_disabled()
+        if account is None or account.key is None:
+            raise refusals.key_not_enrolled()
+        self._rejections.check(account)
         return account
-
-
-def _with_key(account: Account | None) -> Account:
-    if account is not None and account.disabled:
-        raise refusals.user_disabled()
-    if account is None or account.key is None:
-        raise refusals.key_not_enrolled()
-    return account

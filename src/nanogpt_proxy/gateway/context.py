@@ -13,6 +13,7 @@ from nanogpt_proxy.gateway.budget import BodyBudget
 from nanogpt_proxy.gateway.catalogue import Catalogue
 from nanogpt_proxy.gateway.identity import ConnectionTokens
 from nanogpt_proxy.gateway.json_body import Judge
+from nanogpt_proxy.gateway.rejection import Rejections
 from nanogpt_proxy.gateway.upstream import Pool
 from nanogpt_proxy.health import Health
 from nanogpt_proxy.limits import Limits
@@ -29,6 +30,7 @@ class Context:
     settings: Settings
     tokens: ConnectionTokens
     admission: Admission
+    rejections: Rejections
     directory: Directory
     limits: Limits
     pool: Pool

@@ -16,6 +16,7 @@ from nanogpt_proxy.gateway import answers, json_body, refusals, routes
 from nanogpt_proxy.gateway.bodies import HeldBody, PassedBody
 from nanogpt_proxy.gateway.context import Context
 from nanogpt_proxy.gateway.local import Answer, answer_locally
+from nanogpt_proxy.gateway.rejection import Doubt
 from nanogpt_proxy.gateway.reply import Reply
 from nanogpt_proxy.gateway.report import Report
 from nanogpt_proxy.gateway.routes import Body, Kind, Match
@@ -51,6 +52,7 @@ class Exchange:
         self._kind = Body.NONE
         self._held: HeldBody | None = None
         self._sending = Sending(context, client, request, self)
+        self._doubt: Doubt | None = None
         self._settled = False
 
     # Hops 2 to 5: all that is decided on the head alone, before the body is read.
@@ -85,8 +87,7 @@ class Exchange:
     # Hop 6: what may cross the border, and the body.
 
     def _accept(self, account: Account) -> None:
-        request, context = self._request, self._context
-        settings = context.settings
+        request, settings = self._request, self._context.settings
         self._kind = kind = refusals.judge_body(self._match.route.body, request, settings)
         self._sending.address(self._match, account.open_key)
         if kind is Body.NONE:  # a body where none belongs is not wanted
@@ -106,7 +107,7 @@ class Exchange:
             self._sending.passing(body)
         else:
             self._held = HeldBody(
-                self._client, request, context.budget, settings, self.body_arrived
+                self._client, request, self._context.budget, settings, self.body_arrived
             )
             self._collect(self._held)
 
@@ -161,13 +162,18 @@ class Exchange:
             self._sending.ended()
         if self._settled:
             return
-        reply = self._reply
         if head is not None:
             self._report.first_byte()
             self._release()
-        reply.relay(head, chunks, ended, self._match.route.dialect)
+            self._doubt = self._context.rejections.doubt(self._account, head)
+        if self._doubt is not None:
+            held = self._doubt.hold(chunks, ended)
+            if isinstance(held, Refusal):
+                return self._refuse(held)
+            head, chunks = held
+        self._reply.relay(head, chunks, ended, self._match.route.dialect)
         if ended:
-            self._finish("complete" if reply.is_complete() else "incomplete")
+            self._finish("complete" if self._reply.is_complete() else "incomplete")
         else:
             self._client.expect(Phase.UPSTREAM, self._context.settings.stream_idle_timeout)
 
