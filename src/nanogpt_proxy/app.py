@@ -47,6 +47,8 @@ class Listening:
     token: Secret
     first_start: bool
     notes: tuple[str, ...]
+    jwt_secret: Secret | None = None
+    """What Open WebUI is to sign the user with, if it is."""
 
 
 def serve(settings: Settings, *, announce: Callable[[Listening], None]) -> int:
@@ -67,7 +69,8 @@ async def _serve(settings: Settings, announce: Callable[[Listening], None]) -> N
             fields = {"host": host, "port": port}
             _logger.info("listening", extra={"fields": fields})
             _settle_memory()
-            announce(Listening(host, port, tokens[0], opened.first_start, opened.notes))
+            secret = settings.openwebui_jwt_secret
+            announce(Listening(host, port, tokens[0], opened.first_start, opened.notes, secret))
             await stop.wait()
             await _drain(server, context)
     finally:

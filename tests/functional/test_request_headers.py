@@ -126,7 +126,7 @@ def test_each_call_is_paid_with_the_callers_own_key(nano: StandIn, line: Wire, s
 
 def test_the_token_as_api_key_does_not_go_up(nano: StandIn, line: Wire, since: int) -> None:
     pairs = [
-        ("X-Api-Key", TOKEN), ("X-OpenWebUI-User-Email", ALICE.email),
+        ("X-Api-Key", TOKEN), *ALICE.identity.items(),
         ("Content-Type", "application/json"),
     ]  # fmt: skip
     assert line.ask("POST", CHAT, pairs, BODY).status == 200

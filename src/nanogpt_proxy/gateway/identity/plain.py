@@ -37,8 +37,9 @@ def _unnamed(*, signed: bool) -> Refusal:
     if signed:
         return unauthorised(
             "identity_missing",
-            "Open WebUI sends a signed header, which this proxy cannot check: its operator must "
-            "set OPENWEBUI_JWT_SECRET to the value of FORWARD_USER_INFO_HEADER_JWT_SECRET.",
+            "Beside ENABLE_FORWARD_USER_INFO_HEADERS=true, Open WebUI signs who is asking, which "
+            "this proxy cannot check: its operator must set OPENWEBUI_JWT_SECRET here to the "
+            "value of FORWARD_USER_INFO_HEADER_JWT_SECRET there.",
         )
     return missing()
 
