@@ -117,23 +117,19 @@ async def _running(
 ) -> AsyncIterator[tuple[Server, Context]]:
     """Everything but the listener; closed in the reverse order."""
     async with contextlib.AsyncExitStack() as stack:
+        loop = asyncio.get_running_loop()
         directory = Directory(opened.store, opened.vault)
         await directory.start()
         stack.push_async_callback(directory.stop)
-        pool = Pool(
-            Origin.of(settings),
-            limit=settings.upstream_connections,
-            idle_seconds=settings.upstream_idle_seconds,
-            connect_timeout=settings.connect_timeout,
-        )
+        pool = _pool(settings)
         stack.push_async_callback(pool.close)
         catalogue = Catalogue(pool, settings.models_ttl)
         stack.push_async_callback(catalogue.close)
-        rejections = Rejections(directory, asyncio.get_running_loop())
+        rejections = Rejections(directory, loop)
         stack.push_async_callback(rejections.close)
         counters = Counters()
         context = Context(
-            loop=asyncio.get_running_loop(),
+            loop=loop,
             settings=settings,
             tokens=ConnectionTokens(tokens),
             admission=Admission(settings, directory, rejections, counters),
@@ -156,6 +152,15 @@ async def _running(
             max_connections=connections_that_fit(settings),
         )
         yield server, context
+
+
+def _pool(settings: Settings) -> Pool:
+    return Pool(
+        Origin.of(settings),
+        limit=settings.upstream_connections,
+        idle_seconds=settings.upstream_idle_seconds,
+        connect_timeout=settings.connect_timeout,
+    )
 
 
 def _access_log(settings: Settings) -> logs.AccessLog | None:
