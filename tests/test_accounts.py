@@ -85,3 +85,24 @@ async def test_what_cannot_be_used_is_refused_and_nothing_kept(accounts: Account
     with pytest.raises(InvalidKey):
         await accounts.add("alice@example.com", Secret("two words"))
     assert await accounts.list() == []
+
+
+async def test_an_account_is_unbound_alone_or_with_all(accounts: Accounts, store: Store) -> None:
+    for number, email in enumerate(("a@x", "b@x")):
+        added = await accounts.add(email, KEY)
+        await store.bindings.bind(added.id, str(number))
+    assert (await accounts.unbind(" A@x")).bound_id is None
+    assert [account.bound_id for account in await accounts.list()] == [None, "1"]
+    assert await accounts.unbind_all() == 1
+    with pytest.raises(NoSuchAccount):
+        await accounts.unbind("c@x")
+
+
+async def test_a_new_key_is_not_marked_as_rejected(accounts: Accounts, store: Store) -> None:
+    added = await accounts.add("a@x", KEY)
+    assert added.sealed_key is not None
+    await store.accounts.set_key_rejected(added.id, added.sealed_key, NOW)
+    (before,) = await accounts.list()
+    changed = await accounts.set_key("a@x", KEY)
+    (after,) = await accounts.list()
+    assert (before.state, changed.state, after.state) == ("key_rejected", "active", "active")

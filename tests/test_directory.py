@@ -12,7 +12,7 @@ import pytest
 
 from nanogpt_proxy.accounts import Accounts
 from nanogpt_proxy.directory import NOT_LOADED, Directory
-from nanogpt_proxy.errors import SealBroken, StoreError, StoreUnavailable
+from nanogpt_proxy.errors import BoundOtherwise, SealBroken, StoreError, StoreUnavailable
 from nanogpt_proxy.models import Account, Secret, StoredAccount
 from nanogpt_proxy.store import Store
 from nanogpt_proxy.vault import Vault
@@ -337,3 +337,66 @@ async def test_stop_ends_a_load_that_hangs(store: Store, monkeypatch: pytest.Mon
     await directory.stop()
     with pytest.raises(asyncio.CancelledError):
         await load
+
+
+async def test_a_binding_is_found_from_memory(directory: Directory, people: Accounts) -> None:
+    await people.add(ALICE, KEY)
+    account = await directory.load(ALICE)
+    assert account is not None and account.bound_id is None
+    bound = await directory.bind(account, "1")
+    assert bound is not None and bound.bound_id == "1"
+    assert directory.find(ALICE) is bound
+    with pytest.raises(BoundOtherwise):
+        await directory.bind(account, "2")
+    await people.unbind(ALICE)
+    await until(lambda: directory.find(ALICE) is NOT_LOADED)
+    fresh = await directory.load(ALICE)
+    assert fresh is not None and fresh.bound_id is None
+    await people.delete(ALICE)
+    assert await directory.bind(fresh, "1") is None
+
+
+async def test_a_moved_account_is_found_under_its_new_email_alone(
+    directory: Directory, people: Accounts
+) -> None:
+    stored = await people.add(ALICE, KEY)
+    account = await directory.load(ALICE)
+    assert account is not None
+    await directory.bind(account, "1")
+    assert await directory.load(BOB) is None
+    moved = await directory.move("1", BOB)
+    assert moved == Account(stored.id, BOB, False, KEY, "1")
+    assert directory.find(BOB) is moved
+    assert directory.find(ALICE) is NOT_LOADED
+    assert await directory.load(ALICE) is None
+
+
+async def test_who_has_no_account_is_remembered_until_something_changes(
+    directory: Directory, people: Accounts
+) -> None:
+    assert not directory.is_stranger("1")
+    assert await directory.move("1", ALICE) is None
+    assert directory.is_stranger("1")
+    await people.add(BOB, KEY)
+    await until(lambda: not directory.is_stranger("1"))
+
+
+async def test_a_key_is_marked_but_not_another_one_in_its_place(
+    directory: Directory, people: Accounts, store: Store
+) -> None:
+    await people.add(ALICE, KEY)
+    account = await directory.load(ALICE)
+    assert account is not None and not account.key_rejected
+    await directory.judge_key(account, rejected=True)
+    await until(lambda: directory.find(ALICE) is NOT_LOADED)
+    marked = await directory.load(ALICE)
+    assert marked is not None and marked.key_rejected and marked.state == "key_rejected"
+    await directory.judge_key(account, rejected=False)
+    stored = await store.accounts.get(ALICE)
+    assert stored is not None and stored.state == "active"
+    await people.set_key(ALICE, OTHER_KEY)
+    await directory.judge_key(account, rejected=True)
+    stored = await store.accounts.get(ALICE)
+    assert stored is not None and stored.state == "active"
+    await people.delete(ALICE)
+    await directory.judge_key(account, rejected=True)

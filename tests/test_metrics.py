@@ -24,3 +24,11 @@ def test_what_is_handed_out_is_a_copy() -> None:
     counters.count("models", 200, "local")
     counters.exchanges().clear()
     assert len(counters.exchanges()) == 1
+
+
+def test_calls_without_a_user_are_counted_served_or_not() -> None:
+    counters = Counters()
+    counters.count_anonymous("embeddings", served=True)
+    counters.count_anonymous("embeddings", served=False)
+    counters.count_anonymous("embeddings", served=False)
+    assert counters.anonymous() == {("embeddings", True): 1, ("embeddings", False): 2}

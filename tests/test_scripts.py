@@ -55,8 +55,9 @@ def test_env_writes_secrets_that_the_settings_accept(folder: Path, run: Run) -> 
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     settings = load({}, cwd=folder, prefix=folder)
     assert settings.db_encryption_key and len(settings.proxy_token) == 1
+    assert settings.openwebui_jwt_secret
     values = re.findall(r"^[A-Z_]+=(.+)$", file.read_text(), re.M)
-    assert len(set(values)) == 3
+    assert len(set(values)) == 4
     assert min(map(len, values)) >= 64
 
 

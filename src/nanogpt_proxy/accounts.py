@@ -68,6 +68,16 @@ class Accounts:
         await self._store.accounts.delete(account.id)
         return account
 
+    async def unbind(self, email: str) -> StoredAccount:
+        """The next user of Open WebUI with this e-mail may have it. Raises `NoSuchAccount`."""
+        account = await self._get(email)
+        await self._store.bindings.unbind(account.id)
+        return replace(account, bound_id=None)
+
+    async def unbind_all(self) -> int:
+        """The same for all accounts: so many were bound."""
+        return await self._store.bindings.unbind(None)
+
     async def _set_disabled(self, email: str, disabled: bool) -> StoredAccount:
         account = await self._get(email)
         await self._store.accounts.set_disabled(account.id, disabled)
@@ -83,4 +93,4 @@ class Accounts:
     def _with_key(self, account: StoredAccount, key: Secret) -> StoredAccount:
         clean = clean_key(key.reveal())
         sealed = self._vault.seal(clean, account.id)
-        return replace(account, sealed_key=sealed, key_hint=key_hint(clean))
+        return replace(account, sealed_key=sealed, key_hint=key_hint(clean), key_rejected_at=None)

@@ -18,12 +18,14 @@ from nanogpt_proxy.credentials import connection_tokens
 from nanogpt_proxy.descriptors import connections_that_fit
 from nanogpt_proxy.directory import Directory
 from nanogpt_proxy.errors import ConfigurationError
+from nanogpt_proxy.gateway.admission import Admission
 from nanogpt_proxy.gateway.budget import BodyBudget
 from nanogpt_proxy.gateway.catalogue import Catalogue
 from nanogpt_proxy.gateway.context import Context
 from nanogpt_proxy.gateway.exchange import Exchange
 from nanogpt_proxy.gateway.identity import ConnectionTokens
 from nanogpt_proxy.gateway.json_body import Judge
+from nanogpt_proxy.gateway.rejection import Rejections
 from nanogpt_proxy.gateway.server import Server
 from nanogpt_proxy.gateway.upstream import Origin, Pool
 from nanogpt_proxy.health import Health
@@ -45,6 +47,8 @@ class Listening:
     token: Secret
     first_start: bool
     notes: tuple[str, ...]
+    jwt_secret: Secret | None = None
+    """What Open WebUI is to sign the user with, if it is."""
 
 
 def serve(settings: Settings, *, announce: Callable[[Listening], None]) -> int:
@@ -65,7 +69,8 @@ async def _serve(settings: Settings, announce: Callable[[Listening], None]) -> N
             fields = {"host": host, "port": port}
             _logger.info("listening", extra={"fields": fields})
             _settle_memory()
-            announce(Listening(host, port, tokens[0], opened.first_start, opened.notes))
+            secret = settings.openwebui_jwt_secret
+            announce(Listening(host, port, tokens[0], opened.first_start, opened.notes, secret))
             await stop.wait()
             await _drain(server, context)
     finally:
@@ -112,22 +117,23 @@ async def _running(
 ) -> AsyncIterator[tuple[Server, Context]]:
     """Everything but the listener; closed in the reverse order."""
     async with contextlib.AsyncExitStack() as stack:
+        loop = asyncio.get_running_loop()
         directory = Directory(opened.store, opened.vault)
         await directory.start()
         stack.push_async_callback(directory.stop)
-        pool = Pool(
-            Origin.of(settings),
-            limit=settings.upstream_connections,
-            idle_seconds=settings.upstream_idle_seconds,
-            connect_timeout=settings.connect_timeout,
-        )
+        pool = _pool(settings)
         stack.push_async_callback(pool.close)
         catalogue = Catalogue(pool, settings.models_ttl)
         stack.push_async_callback(catalogue.close)
+        rejections = Rejections(directory, loop)
+        stack.push_async_callback(rejections.close)
+        counters = Counters()
         context = Context(
-            loop=asyncio.get_running_loop(),
+            loop=loop,
             settings=settings,
             tokens=ConnectionTokens(tokens),
+            admission=Admission(settings, directory, rejections, counters),
+            rejections=rejections,
             directory=directory,
             limits=Limits(),
             pool=pool,
@@ -135,7 +141,7 @@ async def _running(
             health=Health(opened.store, opened.vault),
             budget=BodyBudget(settings.max_buffered_bytes),
             judge=Judge(),
-            counters=Counters(),
+            counters=counters,
             access_log=_access_log(settings),
         )
         if context.access_log is not None:
@@ -146,6 +152,15 @@ async def _running(
             max_connections=connections_that_fit(settings),
         )
         yield server, context
+
+
+def _pool(settings: Settings) -> Pool:
+    return Pool(
+        Origin.of(settings),
+        limit=settings.upstream_connections,
+        idle_seconds=settings.upstream_idle_seconds,
+        connect_timeout=settings.connect_timeout,
+    )
 
 
 def _access_log(settings: Settings) -> logs.AccessLog | None:

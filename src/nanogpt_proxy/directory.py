@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from enum import Enum
 from typing import Final, Literal
 
-from nanogpt_proxy.errors import StoreError
+from nanogpt_proxy.errors import NoSuchAccount, StoreError
 from nanogpt_proxy.models import Account
 from nanogpt_proxy.store import Store
 from nanogpt_proxy.vault import Vault
@@ -52,6 +52,7 @@ class Directory:
         self._interval = interval
         self._capacity = capacity
         self._known: dict[str, Account | None] = {}
+        self._strangers: set[str] = set()
         self._loading: dict[str, asyncio.Task[Account | None]] = {}
         self._used: dict[str, float] = {}
         self._seq = 0
@@ -82,6 +83,50 @@ class Directory:
         # The caller may give up; others wait for the same answer.
         return await asyncio.shield(task)
 
+    async def bind(self, account: Account, user_id: str) -> Account | None:
+        """The account, which belongs to this user of Open WebUI from now on.
+
+        `None` when it has just been deleted. Raises `BoundOtherwise` and what `load` raises.
+        """
+        try:
+            await self._store.bindings.bind(account.id, user_id)
+        except NoSuchAccount:
+            return None
+        return await self._fresh(account.email)
+
+    async def move(self, user_id: str, email: str) -> Account | None:
+        """The account of this user of Open WebUI, which gets this e-mail; `None` if there is none.
+
+        Who has none is remembered. Raises `AccountExists` and what `load` raises.
+        """
+        changes_seen = self._changes_seen
+        if not await self._store.bindings.has(user_id):
+            if changes_seen == self._changes_seen and len(self._strangers) < self._capacity:
+                self._strangers.add(user_id)
+            return None
+        before = await self._store.bindings.move(user_id, email)
+        if before is None:
+            return None
+        self._known.pop(before, None)
+        return await self._fresh(email)
+
+    def is_stranger(self, user_id: str) -> bool:
+        """Whether no account belongs to this user of Open WebUI, from memory alone."""
+        return user_id in self._strangers
+
+    async def judge_key(self, account: Account, *, rejected: bool) -> None:
+        """Marks the key of the account as one that NanoGPT rejects, or takes the mark away.
+
+        Nothing if the account has another key by now. Raises what `load` raises.
+        """
+        stored = await self._store.accounts.get_by_id(account.id)
+        if stored is None or stored.sealed_key is None:
+            return
+        if self._vault.open(stored.sealed_key, stored.id) != account.key:
+            return
+        at = datetime.fromtimestamp(self._clock(), UTC) if rejected else None
+        await self._store.accounts.set_key_rejected(stored.id, stored.sealed_key, at)
+
     def used(self, account_id: str) -> None:
         """The account was used now; written down some seconds later, or at `stop`."""
         self._used[account_id] = self._clock()
@@ -100,6 +145,12 @@ class Directory:
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._flush()
 
+    async def _fresh(self, email: str) -> Account | None:
+        """Read after a change of ours: not what somebody began to read before it."""
+        self._changes_seen += 1
+        self._known.pop(email, None)
+        return await self._load(email)
+
     async def _load(self, email: str) -> Account | None:
         while True:
             changes_seen = self._changes_seen
@@ -112,7 +163,10 @@ class Directory:
         if stored is not None:
             sealed = stored.sealed_key
             key = None if sealed is None else self._vault.open(sealed, stored.id)
-            account = Account(stored.id, stored.email, stored.disabled, key)
+            rejected = stored.key_rejected_at is not None
+            account = Account(
+                stored.id, stored.email, stored.disabled, key, stored.bound_id, rejected
+            )
         self._remember(email, account)
         return account
 
@@ -167,6 +221,7 @@ class Directory:
                 self._known.pop(email, None)
         if seq != self._seq:
             self._changes_seen += 1
+            self._strangers.clear()
         self._seq = seq
 
     async def _flush(self) -> None:

@@ -9,7 +9,8 @@
     │   └── InvalidKey
     ├── AccountError             the account is not as the command needs it     exit 1
     │   ├── AccountExists
-    │   └── NoSuchAccount
+    │   ├── NoSuchAccount
+    │   └── BoundOtherwise       it belongs to another user of Open WebUI
     ├── VaultError               a sealed key cannot be opened                  exit 1
     │   ├── WrongMasterKey       sealed by another master key
     │   └── SealBroken           altered, cut short, or moved from another user
@@ -71,6 +72,10 @@ class AccountExists(AccountError):
 
 class NoSuchAccount(AccountError):
     """There is no account with this e-mail."""
+
+
+class BoundOtherwise(AccountError):
+    """The account is bound to another user of Open WebUI, or the user to another account."""
 
 
 class VaultError(ProxyError):

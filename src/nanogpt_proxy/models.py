@@ -56,10 +56,12 @@ class AccountState(StrEnum):
     KEY_REJECTED = "key_rejected"
 
 
-def _state(disabled: bool, has_key: bool) -> AccountState:
+def _state(disabled: bool, has_key: bool, rejected: bool) -> AccountState:
     if disabled:
         return AccountState.DISABLED
-    return AccountState.ACTIVE if has_key else AccountState.NO_KEY
+    if not has_key:
+        return AccountState.NO_KEY
+    return AccountState.KEY_REJECTED if rejected else AccountState.ACTIVE
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +78,14 @@ class StoredAccount:
     """The last four characters of the key; `None` without a key."""
     added_at: datetime
     last_used_at: datetime | None
+    bound_id: str | None = None
+    """The id of the one user of Open WebUI who may use it; `None` until one does."""
+    key_rejected_at: datetime | None = None
+    """When NanoGPT refused the key; `None` for a key that works, as far as is known."""
 
     @property
     def state(self) -> AccountState:
-        return _state(self.disabled, self.sealed_key is not None)
+        return _state(self.disabled, self.sealed_key is not None, self.key_rejected_at is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +96,19 @@ class Account:
     email: str
     disabled: bool
     key: Secret | None = field(repr=False)
+    bound_id: str | None = None
+    key_rejected: bool = False
 
     @property
     def state(self) -> AccountState:
-        return _state(self.disabled, self.key is not None)
+        return _state(self.disabled, self.key is not None, self.key_rejected)
+
+    @property
+    def open_key(self) -> Secret:
+        """The key of an account that has one."""
+        if self.key is None:
+            raise ValueError("the account has no key")
+        return self.key
 
 
 _ASCII_LOWER = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz")

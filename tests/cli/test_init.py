@@ -17,6 +17,7 @@ NAMES = [
     "disable-user",
     "enable-user",
     "del-user",
+    "unbind",
     "token",
     "migrate",
     "healthcheck",

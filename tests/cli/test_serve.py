@@ -18,7 +18,7 @@ TOKEN = "npt-0123456789abcdef"
 def listening(host: str = "127.0.0.1", **values: Any) -> Any:
     token = SimpleNamespace(reveal=lambda: TOKEN)
     defaults = {"host": host, "port": 3000, "first_start": False, "notes": (), "token": token}
-    return SimpleNamespace(**(defaults | values))
+    return SimpleNamespace(**(defaults | {"jwt_secret": None} | values))
 
 
 def test_in_a_log_it_says_where_the_token_is(capsys: pytest.CaptureFixture[str]) -> None:
@@ -40,6 +40,16 @@ def test_at_a_terminal_it_shows_the_token(
     out = capsys.readouterr().out
     assert f"OPENAI_API_KEY={TOKEN}\n" in out
     assert "nanogpt-proxy token" not in out
+
+
+@pytest.mark.parametrize("eyes", [True, False])
+def test_a_shared_secret_is_one_more_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], eyes: bool
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: eyes)
+    announce(listening(jwt_secret=SimpleNamespace(reveal=lambda: "shared")))
+    shown = "shared" if eyes else "<OPENWEBUI_JWT_SECRET>"
+    assert f"FORWARD_USER_INFO_HEADER_JWT_SECRET={shown}\n" in capsys.readouterr().out
 
 
 def test_an_ipv6_address_becomes_a_url(capsys: pytest.CaptureFixture[str]) -> None:

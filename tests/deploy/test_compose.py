@@ -98,7 +98,15 @@ def test_open_webui_reaches_every_service_through_the_proxy(
 
 
 def test_open_webui_says_who_is_asking(open_webui: dict[str, Any]) -> None:
-    assert open_webui["environment"]["ENABLE_FORWARD_USER_INFO_HEADERS"] == "true"
+    environment = open_webui["environment"]
+    assert environment["ENABLE_FORWARD_USER_INFO_HEADERS"] == "true"
+    assert environment["FORWARD_USER_INFO_HEADER_JWT_SECRET"] == "${OPENWEBUI_JWT_SECRET:-}"
+
+
+def test_the_proxy_gets_the_shared_secret_as_it_stands_in_dot_env(proxy: dict[str, Any]) -> None:
+    assert proxy["env_file"] == [{"path": ".env", "required": False}]
+    # empty it would be refused, so it is not named where an unset one becomes empty
+    assert "OPENWEBUI_JWT_SECRET" not in proxy["environment"]
 
 
 def test_neither_side_gets_the_other_ones_secrets(
@@ -111,8 +119,8 @@ def test_neither_side_gets_the_other_ones_secrets(
 
 def test_no_secret_stands_in_the_file() -> None:
     text = (ROOT / "compose.yaml").read_text()
-    for name in ("PROXY_TOKEN", "DB_ENCRYPTION_KEY", "WEBUI_SECRET_KEY"):
-        values = re.findall(rf"^\s+{name}: (.*)$", text, re.MULTILINE)
+    for name in ("PROXY_TOKEN", "DB_ENCRYPTION_KEY", "WEBUI_SECRET_KEY", "JWT_SECRET"):
+        values = re.findall(rf"^\s+\w*{name}: (.*)$", text, re.MULTILINE)
         assert all(value == '""' or value.startswith("${") for value in values)
 
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,13 +37,18 @@ class User:
         return hashlib.sha256(self.key.encode()).hexdigest()
 
     @property
+    def id(self) -> str:
+        """The user's id in Open WebUI, which stays the same however the e-mail is spelled."""
+        return str(uuid.uuid5(uuid.NAMESPACE_URL, self.email.strip().lower()))
+
+    @property
     def identity(self) -> dict[str, str]:
         """What Open WebUI adds to a request to say who is asking."""
-        return {"X-OpenWebUI-User-Email": self.email}
+        return {"X-OpenWebUI-User-Email": self.email, "X-OpenWebUI-User-Id": self.id}
 
     def headers(self, *more: tuple[str, str], kind: str | None = "application/json") -> list[Any]:
         """What Open WebUI sends for this user; `kind` is the content type."""
-        pairs = [("Authorization", f"Bearer {TOKEN}"), ("X-OpenWebUI-User-Email", self.email)]
+        pairs = [("Authorization", f"Bearer {TOKEN}"), *self.identity.items()]
         if kind is not None:
             pairs.append(("Content-Type", kind))
         return [*pairs, *more]

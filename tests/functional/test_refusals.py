@@ -16,6 +16,7 @@ BODY = json.dumps({"model": "m", "messages": [{"role": "user", "content": "x"}]}
 JSON = ("Content-Type", "application/json")
 BEARER = ("Authorization", f"Bearer {TOKEN}")
 EMAIL = ("X-OpenWebUI-User-Email", ALICE.email)
+ID = ("X-OpenWebUI-User-Id", ALICE.id)
 Pairs = list[tuple[str, str]]
 
 
@@ -79,7 +80,7 @@ def test_without_the_token_there_is_no_way_in(
     ],
 )
 def test_the_token_opens_as_a_bearer_or_alone_as_api_key(line: Wire, pairs: Pairs) -> None:
-    assert line.ask("POST", CHAT, [JSON, EMAIL, *pairs], BODY).status == 200
+    assert line.ask("POST", CHAT, [JSON, EMAIL, ID, *pairs], BODY).status == 200
 
 
 def test_each_of_several_tokens_opens(start: Start) -> None:
@@ -111,7 +112,7 @@ def test_who_asks_must_be_an_address(line: Wire, email: str) -> None:
 
 @pytest.mark.parametrize("email", ["ALICE@Example.COM", "  alice@example.com\t"])
 def test_spellings_of_an_address_are_one_user(line: Wire, email: str) -> None:
-    pairs = [JSON, BEARER, ("X-OpenWebUI-User-Email", email)]
+    pairs = [JSON, BEARER, ID, ("X-OpenWebUI-User-Email", email)]
     assert line.ask("POST", CHAT, pairs, BODY).status == 200
 
 
@@ -261,7 +262,7 @@ def test_the_path_is_judged_before_the_token_and_the_token_before_the_user(line:
     assert line.ask("POST", "/v1/nowhere", [JSON], BODY).code == "unknown_path"
     assert line.ask("POST", CHAT, [JSON], BODY).code == "connection_token_missing"
     assert line.ask("POST", CHAT, [JSON, BEARER], BODY).code == "identity_missing"
-    assert line.ask("POST", CHAT, [BEARER, EMAIL], BODY).code == "unsupported_media_type"
+    assert line.ask("POST", CHAT, [BEARER, EMAIL, ID], BODY).code == "unsupported_media_type"
 
 
 def test_health_needs_no_token(line: Wire) -> None:

@@ -19,6 +19,7 @@ KIB = 1024
 BODY = b'{"model":"standin/echo"}'
 WHO = (
     f"Authorization: Bearer {TOKEN}\r\nX-OpenWebUI-User-Email: {ALICE.email}\r\n"
+    f"X-OpenWebUI-User-Id: {ALICE.id}\r\n"
     "Content-Type: application/json\r\n"
 ).encode()
 POST = b"POST /v1/chat/completions HTTP/1.1\r\n"

@@ -65,7 +65,7 @@ def test_what_open_webui_and_browsers_add_stays_here(nano: StandIn, line: Wire, 
         ("Accept-Encoding", "gzip, deflate, br"), ("X-Forwarded-For", "10.0.0.1"),
         ("X-Forwarded-Host", "chat.example"), ("Forwarded", "for=10.0.0.1"), ("Via", "1.1 x"),
         ("X-Real-IP", "10.0.0.1"), ("X-OpenWebUI-User-Name", "Alice"),
-        ("X-OpenWebUI-User-Id", "1"), ("X-OpenWebUI-User-Role", "admin"),
+        ("X-OpenWebUI-User-Role", "admin"),
         ("X-OpenWebUI-User-Jwt", "e.y.j"), ("X-OpenWebUI-Chat-Id", "c1"),
         ("X-OpenWebUI-Auth-Type", "jwt"), ("X-Request-ID", "req-1"), ("X-Title", "Open WebUI"),
         ("HTTP-Referer", "https://openwebui.com/"), ("X-PAYMENT", "x"), ("x-x402", "true"),
@@ -126,7 +126,7 @@ def test_each_call_is_paid_with_the_callers_own_key(nano: StandIn, line: Wire, s
 
 def test_the_token_as_api_key_does_not_go_up(nano: StandIn, line: Wire, since: int) -> None:
     pairs = [
-        ("X-Api-Key", TOKEN), ("X-OpenWebUI-User-Email", ALICE.email),
+        ("X-Api-Key", TOKEN), *ALICE.identity.items(),
         ("Content-Type", "application/json"),
     ]  # fmt: skip
     assert line.ask("POST", CHAT, pairs, BODY).status == 200

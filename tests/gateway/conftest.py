@@ -14,12 +14,14 @@ import pytest
 
 from nanogpt_proxy.directory import NOT_LOADED
 from nanogpt_proxy.errors import Refusal
+from nanogpt_proxy.gateway.admission import Admission
 from nanogpt_proxy.gateway.budget import BodyBudget
 from nanogpt_proxy.gateway.context import Context
 from nanogpt_proxy.gateway.exchange import Exchange
 from nanogpt_proxy.gateway.identity import ConnectionTokens
 from nanogpt_proxy.gateway.json_body import Judge
 from nanogpt_proxy.gateway.outbox import Outbox
+from nanogpt_proxy.gateway.rejection import Rejections
 from nanogpt_proxy.gateway.server import ClientConnection, Request, Server
 from nanogpt_proxy.gateway.upstream import Origin, UpstreamConnection
 from nanogpt_proxy.metrics import Counters
@@ -234,6 +236,7 @@ class People:
         self.slow: set[str] = set()
         self.loads: list[asyncio.Future[Account | None]] = []
         self.uses: list[str] = []
+        self.judged: list[tuple[str, bool]] = []
 
     def find(self, email: str) -> Any:
         return NOT_LOADED if email in self.slow else self.known.get(email)
@@ -246,6 +249,9 @@ class People:
 
     def used(self, account_id: str) -> None:
         self.uses.append(account_id)
+
+    async def judge_key(self, account: Account, *, rejected: bool) -> None:
+        self.judged.append((account.id, rejected))
 
 
 class Wires:
@@ -324,12 +330,18 @@ class Gateway:
         self.counters = Counters()
         self.budget = BodyBudget(settings.max_buffered_bytes)
         self.settings = settings
+        self.now = 1_800_000_000.0
         self.people.known[self.EMAIL] = Account("1" * 32, self.EMAIL, False, Secret(KEY))
         parts: Any = self
+        self.rejections = Rejections(parts.people, asyncio.get_running_loop())
         self.context = Context(
             loop=asyncio.get_running_loop(),
             settings=settings,
             tokens=ConnectionTokens([Secret(self.TOKEN)]),
+            admission=Admission(
+                settings, parts.people, self.rejections, self.counters, clock=lambda: self.now
+            ),
+            rejections=self.rejections,
             directory=parts.people,
             limits=parts.tickets,
             pool=parts.pool,

@@ -113,6 +113,8 @@ EACH: list[tuple[Callable[[], Refusal], int, str]] = [
     (lambda: refusals.too_large(1000), 413, "request_too_large"),
     (refusals.key_not_enrolled, 401, "key_not_enrolled"),
     (refusals.user_disabled, 403, "user_disabled"),
+    (refusals.key_rejected, 401, "key_rejected"),
+    (refusals.identity_changed, 403, "identity_changed"),
     (refusals.body_timeout, 408, "request_timeout"),
     (refusals.overloaded, 503, "overloaded"),
     (refusals.store_unavailable, 503, "store_unavailable"),

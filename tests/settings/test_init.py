@@ -58,7 +58,39 @@ def test_values_are_parsed(settings_of: LoadOf) -> None:
 
 
 def test_an_empty_value_counts_as_unset(settings_of: LoadOf, tmp_path: Path) -> None:
-    assert settings_of({row.name: "" for row in SETTINGS}) == Settings(data_dir=tmp_path / "data")
+    names = {row.name for row in SETTINGS} - {"OPENWEBUI_JWT_SECRET"}
+    assert settings_of(dict.fromkeys(names, "")) == Settings(data_dir=tmp_path / "data")
+
+
+@pytest.mark.parametrize("name", ["OPENWEBUI_JWT_SECRET", "OPENWEBUI_JWT_SECRET_FILE"])
+def test_an_empty_secret_does_not_switch_signatures_off(problems_of: ProblemsOf, name: str) -> None:
+    (problem,) = problems_of({name: ""})
+    assert problem.startswith("OPENWEBUI_JWT_SECRET: is empty")
+
+
+def test_an_empty_secret_in_one_place_is_none_if_another_has_it(
+    settings_of: LoadOf, tmp_path: Path
+) -> None:
+    (tmp_path / ".env").write_text(f"OPENWEBUI_JWT_SECRET={KEY}\n")
+    assert settings_of({"OPENWEBUI_JWT_SECRET": ""}).openwebui_jwt_secret == Secret(KEY)
+
+
+def test_a_previous_secret_alone_is_refused(problems_of: ProblemsOf) -> None:
+    (problem,) = problems_of({"OPENWEBUI_JWT_SECRET_PREVIOUS": KEY})
+    assert "set OPENWEBUI_JWT_SECRET too" in problem
+
+
+def test_a_service_needs_its_key(settings_of: LoadOf, problems_of: ProblemsOf) -> None:
+    (problem,) = problems_of({"ANONYMOUS_CALLS": "service"})
+    assert "SERVICE_API_KEY" in problem
+    settings = settings_of({"ANONYMOUS_CALLS": "service", "SERVICE_API_KEY": " sk-nano-1 "})
+    assert settings.service_api_key == Secret("sk-nano-1")
+    assert settings.service_routes == ("embeddings",)
+
+
+def test_each_identity_header_has_a_name_of_its_own(problems_of: ProblemsOf) -> None:
+    (problem,) = problems_of({"FORWARD_USER_INFO_HEADER_USER_EMAIL": "x-openwebui-user-ID"})
+    assert "two headers have one name" in problem
 
 
 def test_every_problem_is_reported_at_once_with_its_mend(problems_of: ProblemsOf) -> None:
@@ -84,11 +116,13 @@ def test_no_message_and_no_repr_shows_a_value(settings_of: LoadOf, problems_of: 
             {
                 "DB_ENCRYPTION_KEY": KEY,
                 "PROXY_TOKEN": TOKEN,
+                "OPENWEBUI_JWT_SECRET": KEY[1:],
+                "SERVICE_API_KEY": KEY[2:],
                 "HTTPS_PROXY": "http://me:hunter2@proxy:3128",
             }
         )
     )
-    assert not any(text in shown for text in (KEY, TOKEN, "hunter2"))
+    assert not any(text in shown for text in (KEY[2:], TOKEN, "hunter2"))
 
 
 @pytest.mark.parametrize("name", sorted(LATER))
@@ -104,11 +138,11 @@ def test_one_worker_is_what_there_is(settings_of: LoadOf) -> None:
 def test_a_later_setting_is_refused_from_a_file_too(
     problems_of: ProblemsOf, tmp_path: Path
 ) -> None:
-    (tmp_path / "jwt").write_text("secret\n")
-    (problem,) = problems_of({"OPENWEBUI_JWT_SECRET_FILE": "jwt"})
-    assert "does not support OPENWEBUI_JWT_SECRET" in problem
-    (problem,) = problems_of({"OPENWEBUI_JWT_SECRET_FILE": "nowhere"})
-    assert "OPENWEBUI_JWT_SECRET_FILE: its file cannot be read" in problem
+    (tmp_path / "url").write_text("valkey://there\n")
+    (problem,) = problems_of({"VALKEY_URL_FILE": "url"})
+    assert "does not support VALKEY_URL" in problem
+    (problem,) = problems_of({"VALKEY_URL_FILE": "nowhere"})
+    assert "VALKEY_URL_FILE: its file cannot be read" in problem
 
 
 @pytest.mark.parametrize(

@@ -129,3 +129,36 @@ def test_certificates_and_folders_are_looked_at(tmp_path: Path) -> None:
         parse.folder(file)
     file.write_text("-----BEGIN CERTIFICATE-----")
     parse.certificates(file)
+
+
+@pytest.mark.parametrize(
+    "raw", ["", " " * 40, "x" * 31, "x" * 40 + " ", "\t" + "x" * 40, "x" * 40 + "\n", "ä" * 15]
+)
+def test_a_weak_jwt_secret_is_refused(raw: str) -> None:
+    with pytest.raises(parse.Unusable):
+        parse.jwt_secret(raw)
+
+
+@pytest.mark.parametrize("raw", ["x" * 32, "ä" * 16, "two words of a phrase that is long enough"])
+def test_a_jwt_secret_stays_as_it_is(raw: str) -> None:
+    assert parse.jwt_secret(raw).reveal() == raw
+
+
+@pytest.mark.parametrize("raw", ["", "X_User", "Host", "authorization", "x user", "é", "X-A:", "-"])
+def test_what_is_no_name_for_an_identity_header_is_refused(raw: str) -> None:
+    with pytest.raises(parse.Unusable):
+        parse.header_name(raw)
+
+
+def test_roles_are_names_but_never_pending() -> None:
+    assert parse.roles("Admin, user,user") == ("admin", "user")
+    for raw in ("", ",", "user,", "pending", "user, Pending", "a b"):
+        with pytest.raises(parse.Unusable):
+            parse.roles(raw)
+
+
+def test_routes_are_some_of_those_that_cost_money() -> None:
+    assert parse.routes("embeddings, audio/speech") == ("embeddings", "audio/speech")
+    for raw in ("", "models", "embeddings,", "/v1/embeddings"):
+        with pytest.raises(parse.Unusable):
+            parse.routes(raw)

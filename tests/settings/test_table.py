@@ -26,4 +26,11 @@ def test_each_row_explains_itself(row: Setting) -> None:
 
 def test_secrets_are_marked() -> None:
     secret = {row.name for row in SETTINGS if row.secret}
-    assert secret == {"DB_ENCRYPTION_KEY", "PROXY_TOKEN", "HTTPS_PROXY"}
+    assert secret == {
+        "DB_ENCRYPTION_KEY",
+        "PROXY_TOKEN",
+        "OPENWEBUI_JWT_SECRET",
+        "OPENWEBUI_JWT_SECRET_PREVIOUS",
+        "SERVICE_API_KEY",
+        "HTTPS_PROXY",
+    }

@@ -137,3 +137,25 @@ async def test_it_knows_whether_it_holds_any_key(store: Store, account: NewAccou
     await store.accounts.add(bob)
     assert await store.accounts.any_sealed() == bob
     assert await store.accounts.holds_keys()
+
+
+async def test_a_rejected_key_is_marked_until_there_is_a_new_one(
+    store: Store, account: NewAccount
+) -> None:
+    alice = account(sealed_key="npk1.x.y")
+    await store.accounts.add(alice)
+    seq, _ = await store.changes.since(0)
+    await store.accounts.set_key_rejected(alice.id, "npk1.x.y", NOON)
+    await store.accounts.set_key_rejected(alice.id, "npk1.x.y", NOON)
+    marked = await store.accounts.get(alice.email)
+    assert marked is not None
+    assert (marked.key_rejected_at, marked.state.value) == (NOON, "key_rejected")
+    assert (await store.changes.since(seq))[0] == seq + 1, "the second time changed nothing"
+    await store.accounts.set_key_rejected(alice.id, "npk1.x.y", None)
+    assert await store.accounts.get(alice.email) == alice
+    await store.accounts.set_key_rejected(alice.id, "npk1.x.y", NOON)
+    await store.accounts.set_key(alice.id, "npk1.new.key", None)
+    fresh = await store.accounts.get(alice.email)
+    assert fresh is not None and fresh.key_rejected_at is None
+    await store.accounts.set_key_rejected(alice.id, "npk1.x.y", NOON)  # comes late
+    assert await store.accounts.get(alice.email) == fresh

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
@@ -88,3 +89,32 @@ def test_an_empty_version_table_counts_as_new(engine: Engine) -> None:
     with engine.begin() as connection:
         connection.exec_driver_sql("CREATE TABLE alembic_version (version_num VARCHAR(32))")
     assert schema.current_revision(engine) is None
+
+
+_OF_THE_FIRST_RELEASE = (
+    "INSERT INTO accounts (id, email, disabled, added_at) VALUES (?, ?, 0, '2026-11-23')"
+)
+
+
+def test_the_previous_release_can_write_into_the_tables_of_this_one(engine: Engine) -> None:
+    with engine.begin() as connection:
+        schema.migrate(connection, None)
+        for number in (1, 2):
+            connection.exec_driver_sql(
+                _OF_THE_FIRST_RELEASE,
+                (str(number), f"{number}@example.com"),
+            )
+
+
+def test_accounts_of_the_first_release_are_kept(engine: Engine) -> None:
+    config = Config()
+    config.set_main_option("script_location", "nanogpt_proxy.store:migrations")
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        connection.exec_driver_sql(_OF_THE_FIRST_RELEASE, ("1", "a@b"))
+    schema.upgrade(engine)
+    assert schema.current_revision(engine) == schema.HEAD
+    with engine.connect() as connection:
+        rows = connection.exec_driver_sql("SELECT email, bound_id, key_rejected_at FROM accounts")
+        assert rows.all() == [("a@b", None, None)]

@@ -11,6 +11,7 @@ import sys
 import click
 
 from nanogpt_proxy import __version__
+from nanogpt_proxy.cli.binding import unbind
 from nanogpt_proxy.cli.ending import run
 from nanogpt_proxy.cli.healthcheck import healthcheck
 from nanogpt_proxy.cli.listing import list_users
@@ -40,6 +41,7 @@ commands = _InThisOrder(
         disable_user,
         enable_user,
         del_user,
+        unbind,
         token,
         migrate,
         healthcheck,

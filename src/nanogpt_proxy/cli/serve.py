@@ -36,6 +36,9 @@ def announce(listening: Listening) -> None:
     say(f"  OPENAI_API_BASE_URL={url}/v1")
     say(f"  OPENAI_API_KEY={listening.token.reveal() if for_eyes else '<token>'}")
     say("  ENABLE_FORWARD_USER_INFO_HEADERS=true")
+    if listening.jwt_secret is not None:
+        secret = listening.jwt_secret.reveal() if for_eyes else "<OPENWEBUI_JWT_SECRET>"
+        say(f"  FORWARD_USER_INFO_HEADER_JWT_SECRET={secret}")
     say("")
     if everywhere:
         say(f"elsewhere than on this machine: write its name in place of {host}")

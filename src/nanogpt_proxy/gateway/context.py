@@ -8,10 +8,12 @@ import secrets
 from dataclasses import dataclass, field
 
 from nanogpt_proxy.directory import Directory
+from nanogpt_proxy.gateway.admission import Admission
 from nanogpt_proxy.gateway.budget import BodyBudget
 from nanogpt_proxy.gateway.catalogue import Catalogue
 from nanogpt_proxy.gateway.identity import ConnectionTokens
 from nanogpt_proxy.gateway.json_body import Judge
+from nanogpt_proxy.gateway.rejection import Rejections
 from nanogpt_proxy.gateway.upstream import Pool
 from nanogpt_proxy.health import Health
 from nanogpt_proxy.limits import Limits
@@ -27,6 +29,8 @@ class Context:
     loop: asyncio.AbstractEventLoop
     settings: Settings
     tokens: ConnectionTokens
+    admission: Admission
+    rejections: Rejections
     directory: Directory
     limits: Limits
     pool: Pool

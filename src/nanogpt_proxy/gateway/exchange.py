@@ -11,13 +11,12 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from nanogpt_proxy.directory import NOT_LOADED
 from nanogpt_proxy.errors import Refusal
 from nanogpt_proxy.gateway import answers, json_body, refusals, routes
 from nanogpt_proxy.gateway.bodies import HeldBody, PassedBody
 from nanogpt_proxy.gateway.context import Context
-from nanogpt_proxy.gateway.identity import who
 from nanogpt_proxy.gateway.local import Answer, answer_locally
+from nanogpt_proxy.gateway.rejection import Doubt
 from nanogpt_proxy.gateway.reply import Reply
 from nanogpt_proxy.gateway.report import Report
 from nanogpt_proxy.gateway.routes import Body, Kind, Match
@@ -25,7 +24,7 @@ from nanogpt_proxy.gateway.sending import Sending
 from nanogpt_proxy.gateway.server import ClientConnection, Phase, Request
 from nanogpt_proxy.gateway.upstream import AnswerHead, Failure
 from nanogpt_proxy.limits import Ticket
-from nanogpt_proxy.models import Account, Secret
+from nanogpt_proxy.models import Account
 
 _logger = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -53,6 +52,7 @@ class Exchange:
         self._kind = Body.NONE
         self._held: HeldBody | None = None
         self._sending = Sending(context, client, request, self)
+        self._doubt: Doubt | None = None
         self._settled = False
 
     # Hops 2 to 5: all that is decided on the head alone, before the body is read.
@@ -73,29 +73,23 @@ class Exchange:
         if kind is not Kind.RELAY:
             self._await(lambda: answer_locally(context, match), self._answer)
             return
-        email = who(request.fields)
-        account = context.directory.find(email)
-        if account is NOT_LOADED:
-            self._await(lambda: context.directory.load(email), self._identified)
+        account = context.admission.admit(request.fields, match.route)
+        if isinstance(account, Account):
+            self._admitted(account)
         else:
-            self._identified(account)
+            self._await(account, self._admitted)
 
-    def _identified(self, account: Account | None) -> None:
-        if account is not None and account.disabled:
-            raise refusals.user_disabled()
-        if account is None or account.key is None:
-            raise refusals.key_not_enrolled()
+    def _admitted(self, account: Account) -> None:
         self._account = account
         self._ticket = self._context.limits.admit(account)
-        self._accept(account.key)
+        self._accept(account)
 
     # Hop 6: what may cross the border, and the body.
 
-    def _accept(self, key: Secret) -> None:
-        request, context = self._request, self._context
-        settings = context.settings
+    def _accept(self, account: Account) -> None:
+        request, settings = self._request, self._context.settings
         self._kind = kind = refusals.judge_body(self._match.route.body, request, settings)
-        self._sending.address(self._match, key)
+        self._sending.address(self._match, account.open_key)
         if kind is Body.NONE:  # a body where none belongs is not wanted
             request.dropped = True
             self._send(b"")
@@ -113,7 +107,7 @@ class Exchange:
             self._sending.passing(body)
         else:
             self._held = HeldBody(
-                self._client, request, context.budget, settings, self.body_arrived
+                self._client, request, self._context.budget, settings, self.body_arrived
             )
             self._collect(self._held)
 
@@ -167,13 +161,18 @@ class Exchange:
             self._sending.ended()
         if self._settled:
             return
-        reply = self._reply
         if head is not None:
             self._report.first_byte()
             self._release()
-        reply.relay(head, chunks, ended, self._match.route.dialect)
+            self._doubt = self._context.rejections.doubt(self._account, head)
+        if self._doubt is not None:
+            held = self._doubt.hold(chunks, ended)
+            if isinstance(held, Refusal):
+                return self._refuse(held)
+            head, chunks = held
+        self._reply.relay(head, chunks, ended, self._match.route.dialect)
         if ended:
-            self._finish("complete" if reply.is_complete() else "incomplete")
+            self._finish("complete" if self._reply.is_complete() else "incomplete")
         else:
             self._client.expect(Phase.UPSTREAM, self._context.settings.stream_idle_timeout)
 

@@ -13,10 +13,11 @@ from functools import lru_cache
 from nanogpt_proxy import __version__
 from nanogpt_proxy.errors import Refusal
 from nanogpt_proxy.models import Secret
+from nanogpt_proxy.settings import Settings
 
 RawHeaders = list[tuple[bytes, bytes]]
 Fields = Mapping[bytes, bytes]
-"""Known headers by their folded name; values trimmed and not empty."""
+"""Known headers by their folded name; values trimmed and, but for `IDENTITY`, not empty."""
 
 
 class _Dropping(RawHeaders):
@@ -28,16 +29,14 @@ DROPPED: RawHeaders = _Dropping()
 """Takes headers that nobody wants, such as trailers."""
 
 EMAIL = b"x-openwebui-user-email"
-_IDENTITY = frozenset(
-    {
-        EMAIL,
-        b"x-openwebui-user-id",
-        b"x-openwebui-user-name",
-        b"x-openwebui-user-role",
-        b"x-openwebui-user-jwt",
-    }
-)
-_GUARDED = _IDENTITY | {b"authorization", b"x-api-key"}
+USER_ID = b"x-openwebui-user-id"
+USER_ROLE = b"x-openwebui-user-role"
+USER_JWT = b"x-openwebui-user-jwt"
+_USER_NAME = b"x-openwebui-user-name"
+IDENTITY = frozenset({EMAIL, USER_ID, _USER_NAME, USER_ROLE, USER_JWT})
+"""The names of the headers that say who is asking, as they stand in `Fields`; Open WebUI may be
+told to send them under other names."""
+_GUARDED = IDENTITY | {b"authorization", b"x-api-key"}
 
 # Folded name to the spelling that NanoGPT documents.
 _UP: Mapping[bytes, bytes] = {
@@ -120,28 +119,61 @@ class _Spellings(dict[bytes, bytes | None]):
     _MOST = 1024
     _LONGEST = 64  # bytes
 
-    def __init__(self, known: AbstractSet[bytes], exact: AbstractSet[bytes] = frozenset()) -> None:
+    def __init__(
+        self,
+        known: AbstractSet[bytes],
+        exact: AbstractSet[bytes] = frozenset(),
+        renamed: Mapping[bytes, bytes] | None = None,
+    ) -> None:
         super().__init__()
         self._known = known
         self._exact = exact
+        self._renamed = renamed or {}
 
     def __missing__(self, name: bytes) -> bytes | None:
-        folded: bytes | None = fold(name)
-        if folded not in self._known or (b"_" in name and folded in self._exact):
-            folded = None
+        folded = fold(name)
+        known = self._renamed.get(folded)
+        if known is None and folded in self._known:
+            known = None if b"_" in name and folded in self._exact else folded
         if len(name) <= self._LONGEST:
             if len(self) >= self._MOST:
                 self.clear()
-            self[name] = folded
-        return folded
+            self[name] = known
+        return known
+
+
+Names = Mapping[bytes, bytes | None]
+"""Names of headers as they are spelled to those of `Fields`; it gives an answer for any."""
+
+
+def names_of(settings: Settings) -> Names:
+    """How requests spell what we know, the names that Open WebUI was told to use among it.
+
+    A name that is not in use says nothing: such a header is dropped like any unknown one.
+    """
+    names = {
+        EMAIL: settings.forward_user_info_header_user_email,
+        USER_ID: settings.forward_user_info_header_user_id,
+        USER_ROLE: settings.forward_user_info_header_user_role,
+        USER_JWT: settings.forward_user_info_header_jwt,
+    }
+    renamed = {fold(spelled.encode()): name for name, spelled in names.items()}
+    return _Spellings(_KNOWN - names.keys(), exact=_FRAMING, renamed=renamed)
 
 
 _request_names = _Spellings(_KNOWN, exact=_FRAMING)
+NAMES: Names = _request_names
 _answer_names = _Spellings(_DOWN | {b"connection"}, exact=_DOWN)
 
 
-def read(raw: Iterable[tuple[bytes, bytes]], *, guard: bool = True) -> Fields:
-    """The known headers of a request; unknown ones are dropped, repeated ones joined.
+def read(
+    raw: Iterable[tuple[bytes, bytes]],
+    names: Names = NAMES,
+    *,
+    guard: bool = True,
+) -> Fields:
+    """The known headers of a request; unknown ones are dropped, repeated ones joined. One that
+    says who is asking is kept also when it says nothing.
 
     Raises `Refusal` (400) when a credential or an identity header occurs twice, or once with
     `_` in its name: which of two would count is anybody's guess, and an attacker's choice.
@@ -150,17 +182,17 @@ def read(raw: Iterable[tuple[bytes, bytes]], *, guard: bool = True) -> Fields:
     fields: dict[bytes, bytes] = {}
     guarded: set[bytes] = set()
     for name, value in raw:
-        folded = _request_names[name]
+        folded = names[name]
         if folded is None:
             continue
         if folded in _GUARDED:
             if not guard:
                 continue
             if folded in guarded or b"_" in name:
-                raise _ambiguous(folded)
+                raise _ambiguous(name)
             guarded.add(folded)
         value = value.strip()
-        if value:
+        if value or folded in IDENTITY:
             before = fields.get(folded)
             fields[folded] = value if before is None else before + b", " + value
     connection = fields.get(b"connection")
@@ -180,7 +212,7 @@ def _ambiguous(name: bytes) -> Refusal:
     return Refusal(
         400,
         "ambiguous_header",
-        f"The header {name.decode()} must occur once and be spelled with '-', not '_'.",
+        f"The header {fold(name).decode()} must occur once and be spelled with '-', not '_'.",
     )
 
 

@@ -92,6 +92,29 @@ def user_disabled() -> Refusal:
     )
 
 
+def identity_changed() -> Refusal:
+    return Refusal(
+        403,
+        "identity_changed",
+        "Your user in Open WebUI is not the one that this account was used by before; if that is "
+        "in order, its operator runs `nanogpt-proxy unbind EMAIL`, or `unbind --all` after Open "
+        "WebUI got a new database.",
+        kind="permission_error",
+    )
+
+
+def key_rejected() -> Refusal:
+    return Refusal(
+        401,
+        "key_rejected",
+        "NanoGPT does not accept the API key that pays for this call; make a new one at "
+        "https://nano-gpt.com/api and ask the operator of this Open WebUI to store it with "
+        "`nanogpt-proxy set-key`.",
+        kind="authentication_error",
+        headers=_NO_RETRY,
+    )
+
+
 def body_timeout() -> Refusal:
     return Refusal(408, "request_timeout", "The request's body came too slowly; send it again.")
 

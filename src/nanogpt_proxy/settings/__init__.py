@@ -24,8 +24,6 @@ from nanogpt_proxy.settings.table import SETTINGS, Setting, Settings
 __all__ = ["LATER", "SETTINGS", "Setting", "Settings", "load"]
 
 LATER: dict[str, frozenset[str]] = {
-    "OPENWEBUI_JWT_SECRET": frozenset(),
-    "OPENWEBUI_JWT_SECRET_PREVIOUS": frozenset(),
     "VALKEY_URL": frozenset(),
     "DB_ENCRYPTION_KEY_PREVIOUS": frozenset(),
     "WORKERS": frozenset({"1"}),
@@ -51,6 +49,7 @@ def load(
     sources = Sources.read(environ, here, checkout)
     problems = list(sources.problems)
     problems += _later_names(sources)
+    problems += _empty_secret(sources)
     values: dict[str, Any] = {}
     for setting in SETTINGS:
         try:
@@ -100,6 +99,14 @@ def _later_names(sources: Sources) -> Iterator[str]:
             yield f"{said.where}: this release does not support {name} yet; remove it"
 
 
+def _empty_secret(sources: Sources) -> Iterator[str]:
+    """Elsewhere nothing means unset. Here it would mean to believe plain headers again, because
+    of a variable that somebody misspelled."""
+    name = "OPENWEBUI_JWT_SECRET"
+    if sources.empty(name):
+        yield f"{name}: is empty; give it Open WebUI's secret, or take the line away"
+
+
 def _contradictions(values: Mapping[str, Any]) -> Iterator[str]:
     """Values that are good alone and not together; one that failed before is not in `values`."""
     url, allowed = values.get("upstream_url"), values.get("upstream_allow_http")
@@ -111,6 +118,19 @@ def _contradictions(values: Mapping[str, Any]) -> Iterator[str]:
     one, all_ = values.get("max_json_bytes"), values.get("max_buffered_bytes")
     if one and all_ and all_ < one:
         yield "MAX_BUFFERED_BYTES: must not be less than MAX_JSON_BYTES, or no such body ever fits"
+    yield from _contradictions_of_identity(values)
+
+
+def _contradictions_of_identity(values: Mapping[str, Any]) -> Iterator[str]:
+    if values.get("openwebui_jwt_secret_previous") and not values.get(
+        "openwebui_jwt_secret", "wrong"
+    ):
+        yield "OPENWEBUI_JWT_SECRET_PREVIOUS: is of no use alone; set OPENWEBUI_JWT_SECRET too"
+    if values.get("anonymous_calls") == "service" and not values.get("service_api_key", "wrong"):
+        yield "ANONYMOUS_CALLS: service needs a SERVICE_API_KEY; set it, or write deny"
+    names = [name for name in values if name.startswith("forward_user_info_header_")]
+    if len({values[name].lower() for name in names}) < len(names):
+        yield "FORWARD_USER_INFO_HEADER_…: two headers have one name; give each its own"
 
 
 def _encrypted_or_local(url: str) -> bool:

@@ -13,7 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
-from nanogpt_proxy.models import Secret
+from nanogpt_proxy.errors import InvalidKey
+from nanogpt_proxy.models import Secret, clean_key
 
 
 class Unusable(ValueError):
@@ -132,6 +133,76 @@ def tokens(raw: str) -> tuple[Secret, ...]:
                 "several are separated by one comma"
             )
     return tuple(Secret(value) for value in dict.fromkeys(values) if value)
+
+
+def jwt_secret(raw: str) -> Secret:
+    """As it stands, because Open WebUI takes it so: blanks at its ends would be a slip."""
+    if raw != raw.strip() or not raw.isprintable() or len(raw.encode()) < 32:
+        raise Unusable(
+            "must have at least 32 bytes, without blanks around them or control characters, "
+            "as `openssl rand -hex 32` makes them"
+        )
+    return Secret(raw)
+
+
+# Names with a meaning of their own; who is asking cannot be read from them.
+_TAKEN = frozenset(
+    "accept accept-encoding authorization connection content-encoding content-length "
+    "content-type cookie expect host keep-alive proxy-authorization te trailer transfer-encoding "
+    "upgrade x-api-key".split()
+)
+
+
+def header_name(raw: str) -> str:
+    value = raw.strip()
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9-]{0,63}", value) or value.lower() in _TAKEN:
+        raise Unusable("must be the name of a header of its own: letters, digits and -")
+    return value
+
+
+def _names(raw: str, pattern: str) -> tuple[str, ...] | None:
+    """Comma-separated names; `None` when there is one that is none."""
+    values = [item.strip().lower() for item in raw.split(",")]
+    if not all(re.fullmatch(pattern, value) for value in values):
+        return None
+    return tuple(dict.fromkeys(values))
+
+
+def roles(raw: str) -> tuple[str, ...]:
+    values = _names(raw, r"[a-z0-9_.-]{1,64}")
+    if values is None or "pending" in values:
+        raise Unusable("must be roles such as admin,user, and never pending")
+    return values
+
+
+SERVICE_ROUTES = (
+    "chat/completions",
+    "completions",
+    "responses",
+    "messages",
+    "messages/count_tokens",
+    "embeddings",
+    "images/generations",
+    "images/edits",
+    "images",
+    "audio/speech",
+    "audio/transcriptions",
+    "moderations",
+)
+
+
+def routes(raw: str) -> tuple[str, ...]:
+    values = _names(raw, r"[a-z_/]{1,64}")
+    if values is None or not set(values) <= set(SERVICE_ROUTES):
+        raise Unusable(f"must be some of {', '.join(SERVICE_ROUTES)}")
+    return values
+
+
+def service_key(raw: str) -> Secret:
+    try:
+        return clean_key(raw)
+    except InvalidKey as why:
+        raise Unusable(f"cannot be used: {why.message}") from None
 
 
 def database_url(raw: str) -> str:

@@ -68,6 +68,12 @@ class Sources:
             raise Unusable(f"{said.where}: {name}_FILE is set too; keep one of the two")
         return Said(_content(in_file), in_file.where, in_file.base)
 
+    def empty(self, name: str) -> bool:
+        """Whether the name is there, and nothing was said about it anywhere."""
+        names = (name, f"{name}_FILE")
+        there = any(name in place.values for place in self.places for name in names)
+        return there and not any(self._first(name) for name in names)
+
     def _first(self, name: str) -> Said | None:
         return next((said for place in self.places if (said := place.get(name))), None)
 

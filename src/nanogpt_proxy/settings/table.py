@@ -98,6 +98,57 @@ class Settings:
         "Unset: made at the first start, in `DATA_DIR/proxy.token`.",
         secret=True,
     )
+    openwebui_jwt_secret: Secret | None = _optional(
+        parse.jwt_secret,
+        "What Open WebUI signs the user with: its `FORWARD_USER_INFO_HEADER_JWT_SECRET`, at least "
+        "32 bytes. Once it is set, only the signed header counts.",
+        secret=True,
+    )
+    openwebui_jwt_secret_previous: Secret | None = _optional(
+        parse.jwt_secret,
+        "An earlier `OPENWEBUI_JWT_SECRET` that is valid too, for a change without a break.",
+        secret=True,
+    )
+    forward_user_info_header_jwt: str = _setting(
+        parse.header_name,
+        "X-OpenWebUI-User-Jwt",
+        "Name of the signed header. This and the next three have the names that they have in "
+        "Open WebUI, and must be the same there.",
+    )
+    forward_user_info_header_user_email: str = _setting(
+        parse.header_name, "X-OpenWebUI-User-Email", "Name of the header with the e-mail."
+    )
+    forward_user_info_header_user_id: str = _setting(
+        parse.header_name, "X-OpenWebUI-User-Id", "Name of the header with the user's id."
+    )
+    forward_user_info_header_user_role: str = _setting(
+        parse.header_name, "X-OpenWebUI-User-Role", "Name of the header with the user's role."
+    )
+    allowed_roles: tuple[str, ...] = _setting(
+        parse.roles,
+        "admin,user",
+        "Roles of Open WebUI that may make calls, where a role is sent; never `pending`.",
+    )
+    bind_identity: bool = _setting(
+        parse.yes_no,
+        "true",
+        "Whether an account belongs to the Open WebUI user (id) who used it first, until "
+        "`nanogpt-proxy unbind`.",
+    )
+    anonymous_calls: str = _setting(
+        parse.choice("deny", "service"),
+        "deny",
+        "Calls without any user: `deny`, or `service`, which pays for them with `SERVICE_API_KEY`.",
+    )
+    service_api_key: Secret | None = _optional(
+        parse.service_key, "NanoGPT API key for calls without a user.", secret=True
+    )
+    service_routes: tuple[str, ...] = _setting(
+        parse.routes,
+        "embeddings",
+        "What calls without a user may reach, separated by commas; `chat/completions` and the "
+        "like.",
+    )
     upstream_url: str = _setting(
         parse.upstream_url,
         "https://api.nano-gpt.com/api/v1",

@@ -11,6 +11,7 @@ from sqlalchemy.exc import ArgumentError
 from nanogpt_proxy.errors import StoreError
 from nanogpt_proxy.store import schema, sqlite
 from nanogpt_proxy.store.accounts import AccountTable
+from nanogpt_proxy.store.bindings import Bindings
 from nanogpt_proxy.store.changes import Changes
 from nanogpt_proxy.store.database import Database, translating
 from nanogpt_proxy.store.meta import Meta
@@ -30,6 +31,7 @@ class Store:
         self.migrated = migrated
         """Whether opening it has run migrations."""
         self.accounts = AccountTable(database)
+        self.bindings = Bindings(database)
         self.changes = Changes(database)
         self.meta = Meta(database)
 

@@ -62,8 +62,29 @@ class AccountTable:
         return sorted(map(_account, rows), key=lambda account: account.email)
 
     async def set_key(self, account_id: str, sealed_key: str | None, key_hint: str | None) -> None:
-        """Raises `NoSuchAccount`."""
-        await self._change(account_id, sealed_key=sealed_key, key_hint=key_hint)
+        """Raises `NoSuchAccount`. Of a new key it is not known that NanoGPT rejects it."""
+        await self._change(
+            account_id, sealed_key=sealed_key, key_hint=key_hint, key_rejected_at=None
+        )
+
+    async def set_key_rejected(
+        self, account_id: str, sealed_key: str, rejected_at: datetime | None
+    ) -> None:
+        """Marks the key, or takes the mark away; nothing where there is another key by now."""
+        change = (
+            update(accounts)
+            .where(accounts.c.id == account_id)
+            .where(accounts.c.sealed_key == sealed_key)
+            .where(accounts.c.key_rejected_at.is_(None) == (rejected_at is not None))
+            .values(key_rejected_at=rejected_at)
+            .returning(accounts.c.email)
+        )
+
+        def work(connection: Connection) -> None:
+            for email in connection.execute(change).scalars().all():
+                changes.record(connection, email)
+
+        await self._database.write(work)
 
     async def set_disabled(self, account_id: str, disabled: bool) -> None:
         """Raises `NoSuchAccount`."""

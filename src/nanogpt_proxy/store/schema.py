@@ -8,7 +8,7 @@ from nanogpt_proxy.errors import StoreError
 from nanogpt_proxy.store.database import WRITE
 from nanogpt_proxy.store.tables import change_counter, metadata
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest revision in `migrations/`. Written here, so that a start without a migration needs no
 Alembic; a test compares the two."""
 

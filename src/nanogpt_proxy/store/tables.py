@@ -10,6 +10,7 @@ from sqlalchemy import (
     Column,
     DateTime,
     Dialect,
+    Index,
     MetaData,
     SmallInteger,
     String,
@@ -46,6 +47,9 @@ accounts = Table(
     Column("key_hint", String(4)),
     Column("added_at", UtcDateTime, nullable=False),
     Column("last_used_at", UtcDateTime),
+    Column("bound_id", String(255)),
+    Column("key_rejected_at", UtcDateTime),
+    Index("accounts_bound_id", "bound_id", unique=True),
 )
 
 meta = Table(

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from nanogpt_proxy.errors import Refusal
+from nanogpt_proxy.gateway.headers import names_of
 from nanogpt_proxy.gateway.outbox import Outbox
 from nanogpt_proxy.gateway.server.connection import ClientConnection
 from nanogpt_proxy.gateway.server.handler import Handler, Phase
@@ -30,6 +31,8 @@ class Server:
     ) -> None:
         self.settings = settings
         self.open = open
+        self.names = names_of(settings)
+        """How clients spell the headers that we read."""
         self.draining = False
         """No connection is kept after its answer."""
         self._max = max_connections

@@ -40,7 +40,7 @@ class ClientConnection(asyncio.Protocol):
     def __init__(self, server: Server) -> None:
         self._server = server
         self._outbox = server.outbox
-        self._parser = RequestParser()
+        self._parser = RequestParser(server.names)
         self._current: Request | None = None
         self._handler: Handler | None = None
         self._told_whole = False

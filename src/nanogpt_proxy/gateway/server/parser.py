@@ -8,7 +8,7 @@ import httptools
 
 from nanogpt_proxy.errors import Refusal
 from nanogpt_proxy.gateway.framing import ChunkExtras, after_head
-from nanogpt_proxy.gateway.headers import DROPPED, RawHeaders
+from nanogpt_proxy.gateway.headers import DROPPED, NAMES, Names, RawHeaders
 from nanogpt_proxy.gateway.server.request import (
     HEAD_LIMIT,
     Request,
@@ -28,7 +28,8 @@ class RequestParser:
     be looked at only after `feed` has returned: then `refusal` tells whether it is really good.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, names: Names = NAMES) -> None:
+        self._names = names
         self._parser = httptools.HttpRequestParser(self)
         self._incoming: Request | None = None
         self._headers: RawHeaders = DROPPED
@@ -137,7 +138,7 @@ class RequestParser:
         request.method = parser.get_method()
         request.version = parser.get_http_version()
         request.keep_alive = parser.should_keep_alive()
-        request.judge()
+        request.judge(self._names)
         request.head_done = True
         self._headers = DROPPED  # what comes now are trailers
         if request.chunked:

@@ -75,17 +75,17 @@ class Request:
         chunks, self.chunks = self.chunks, []
         return chunks
 
-    def judge(self) -> None:
+    def judge(self, names: headers.Names = headers.NAMES) -> None:
         """Reads a complete head: `fields`, and what they say of the framing.
 
         llhttp lets HTTP/0.9, a missing Host, and codings before `chunked` pass. Any of them could
         make two parsers disagree on where a request ends (RFC 9112, 6.3 and 11.2): `refusal`.
         """
         try:
-            self.fields = fields = headers.read(self.headers)
+            self.fields = fields = headers.read(self.headers, names)
         except Refusal as objection:
             self.objection = objection
-            self.fields = fields = headers.read(self.headers, guard=False)
+            self.fields = fields = headers.read(self.headers, names, guard=False)
         length = fields.get(b"content-length")
         if length is not None:
             self.content_length = int(length)

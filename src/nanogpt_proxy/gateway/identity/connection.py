@@ -1,18 +1,14 @@
-"""Hop 3: the connection token, then who is asking. Headers and rules in, identity or refusal out.
-
-The token proves that the caller is our Open WebUI; only then is its word about the user believed.
-"""
+"""The connection token: it proves that the caller is our Open WebUI."""
 
 from __future__ import annotations
 
 import hashlib
 import hmac
 from collections.abc import Iterable
-from functools import lru_cache
 
-from nanogpt_proxy.errors import InvalidEmail, Refusal
-from nanogpt_proxy.gateway.headers import EMAIL, Fields
-from nanogpt_proxy.models import Secret, canonical_email
+from nanogpt_proxy.gateway.headers import Fields
+from nanogpt_proxy.gateway.identity.asker import unauthorised
+from nanogpt_proxy.models import Secret
 
 
 class ConnectionTokens:
@@ -29,7 +25,7 @@ class ConnectionTokens:
         """
         presented = _presented(fields)
         if presented is None:
-            raise _unauthorised(
+            raise unauthorised(
                 "connection_token_missing",
                 "Send the proxy's connection token as the API key of this connection; "
                 "the operator reads it with `nanogpt-proxy token`.",
@@ -39,7 +35,7 @@ class ConnectionTokens:
         for expected in self._digests:
             known |= hmac.compare_digest(digest, expected)
         if not known:
-            raise _unauthorised(
+            raise unauthorised(
                 "connection_token_wrong",
                 "The API key of this connection is not the proxy's connection token; "
                 "the operator reads it with `nanogpt-proxy token`.",
@@ -56,37 +52,3 @@ def _presented(fields: Fields) -> bytes | None:
         return fields.get(b"x-api-key")
     scheme, _, token = authorization.partition(b" ")
     return token.strip() if scheme.lower() == b"bearer" else b""
-
-
-def who(fields: Fields) -> str:
-    """The canonical e-mail of the asking user; raises `Refusal` (401) without a usable one."""
-    email = fields.get(EMAIL)
-    if email is None:
-        raise _unauthorised(
-            "identity_missing",
-            "Open WebUI did not say who is asking; its operator must set "
-            "ENABLE_FORWARD_USER_INFO_HEADERS=true.",
-        )
-    try:
-        return _email(email)
-    except (InvalidEmail, UnicodeDecodeError):
-        raise _unauthorised(
-            "identity_invalid",
-            "The X-OpenWebUI-User-Email header does not hold an e-mail address; "
-            "check the user's address in Open WebUI.",
-        ) from None
-
-
-@lru_cache(maxsize=4096)
-def _email(value: bytes) -> str:
-    return canonical_email(value.decode("utf-8"))
-
-
-def _unauthorised(code: str, message: str) -> Refusal:
-    return Refusal(
-        401,
-        code,
-        message,
-        kind="authentication_error",
-        headers=(("www-authenticate", "Bearer"),),
-    )
