@@ -17,6 +17,7 @@ NAMES = [
     "disable-user",
     "enable-user",
     "del-user",
+    "rotate-key",
     "token",
     "migrate",
     "healthcheck",

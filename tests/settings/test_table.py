@@ -26,4 +26,9 @@ def test_each_row_explains_itself(row: Setting) -> None:
 
 def test_secrets_are_marked() -> None:
     secret = {row.name for row in SETTINGS if row.secret}
-    assert secret == {"DB_ENCRYPTION_KEY", "PROXY_TOKEN", "HTTPS_PROXY"}
+    assert secret == {
+        "DB_ENCRYPTION_KEY",
+        "DB_ENCRYPTION_KEY_PREVIOUS",
+        "PROXY_TOKEN",
+        "HTTPS_PROXY",
+    }

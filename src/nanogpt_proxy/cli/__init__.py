@@ -16,6 +16,7 @@ from nanogpt_proxy.cli.healthcheck import healthcheck
 from nanogpt_proxy.cli.listing import list_users
 from nanogpt_proxy.cli.migrate import migrate
 from nanogpt_proxy.cli.output import NAME
+from nanogpt_proxy.cli.rotation import rotate_key
 from nanogpt_proxy.cli.serve import serve
 from nanogpt_proxy.cli.token import token
 from nanogpt_proxy.cli.users import add_user, del_user, disable_user, enable_user, set_key
@@ -40,6 +41,7 @@ commands = _InThisOrder(
         disable_user,
         enable_user,
         del_user,
+        rotate_key,
         token,
         migrate,
         healthcheck,

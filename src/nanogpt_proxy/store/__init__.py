@@ -14,6 +14,7 @@ from nanogpt_proxy.store.accounts import AccountTable
 from nanogpt_proxy.store.changes import Changes
 from nanogpt_proxy.store.database import Database, translating
 from nanogpt_proxy.store.meta import Meta
+from nanogpt_proxy.store.sealing import Sealing
 
 __all__ = ["Store"]
 
@@ -32,6 +33,7 @@ class Store:
         self.accounts = AccountTable(database)
         self.changes = Changes(database)
         self.meta = Meta(database)
+        self.sealing = Sealing(database)
 
     @property
     def revision(self) -> str:
@@ -76,6 +78,10 @@ class Store:
     async def ping(self) -> None:
         """Returns when the database answers."""
         await self._database.read(lambda connection: connection.execute(text("SELECT 1")))
+
+    async def forget_the_past(self) -> None:
+        """Leaves nothing in the files of what was changed or deleted; others go on meanwhile."""
+        await self._database.compact()
 
     async def close(self) -> None:
         await self._database.close()

@@ -22,7 +22,7 @@ from sqlalchemy.exc import IntegrityError
 
 from nanogpt_proxy.errors import AccountExists, NoSuchAccount
 from nanogpt_proxy.models import StoredAccount
-from nanogpt_proxy.store import changes
+from nanogpt_proxy.store import changes, sealing
 from nanogpt_proxy.store.database import Database
 from nanogpt_proxy.store.tables import accounts
 
@@ -38,9 +38,10 @@ class AccountTable:
         self._database = database
 
     async def add(self, account: StoredAccount) -> None:
-        """Raises `AccountExists`."""
+        """Raises `AccountExists` or `OutdatedSeal`."""
 
         def work(connection: Connection) -> None:
+            sealing.guard(connection, account.sealed_key)
             try:
                 connection.execute(insert(accounts).values(**_values(account)))
             except IntegrityError:
@@ -62,12 +63,13 @@ class AccountTable:
         return sorted(map(_account, rows), key=lambda account: account.email)
 
     async def set_key(self, account_id: str, sealed_key: str | None, key_hint: str | None) -> None:
-        """Raises `NoSuchAccount`."""
-        await self._change(account_id, sealed_key=sealed_key, key_hint=key_hint)
+        """Raises `NoSuchAccount` or `OutdatedSeal`."""
+        change = update(accounts).values(sealed_key=sealed_key, key_hint=key_hint)
+        await self._change_with(change, account_id, sealed_key)
 
     async def set_disabled(self, account_id: str, disabled: bool) -> None:
         """Raises `NoSuchAccount`."""
-        await self._change(account_id, disabled=disabled)
+        await self._change_with(update(accounts).values(disabled=disabled), account_id)
 
     async def delete(self, account_id: str) -> None:
         """Raises `NoSuchAccount`."""
@@ -103,11 +105,11 @@ class AccountTable:
         row = await self._database.read(lambda connection: connection.execute(query).first())
         return None if row is None else _account(row)
 
-    async def _change(self, account_id: str, **values: Any) -> None:
-        await self._change_with(update(accounts).values(**values), account_id)
-
-    async def _change_with(self, statement: Update | Delete, account_id: str) -> None:
+    async def _change_with(
+        self, statement: Update | Delete, account_id: str, sealed_key: str | None = None
+    ) -> None:
         def work(connection: Connection) -> None:
+            sealing.guard(connection, sealed_key)
             change = statement.where(accounts.c.id == account_id).returning(accounts.c.email)
             email = connection.execute(change).scalar()
             if email is None:
