@@ -137,3 +137,26 @@ async def test_it_knows_whether_it_holds_any_key(store: Store, account: NewAccou
     await store.accounts.add(bob)
     assert await store.accounts.any_sealed() == bob
     assert await store.accounts.holds_keys()
+
+
+async def test_many_are_brought_in_at_once(store: Store, account: NewAccount) -> None:
+    alice, bob = account(), account("bob@example.com")
+    await store.accounts.add(alice)
+    seq, _ = await store.changes.since(0)
+    await store.accounts.bring([bob], {alice.id: {"disabled": True}})
+    listed = await store.accounts.list_all()
+    assert [(a.email, a.disabled) for a in listed] == [(alice.email, True), (bob.email, False)]
+    assert await store.changes.since(seq) == (seq + 2, frozenset({alice.email, bob.email}))
+
+
+async def test_of_many_that_are_brought_in_all_are_or_none(
+    store: Store, account: NewAccount
+) -> None:
+    alice, bob = account(), account("bob@example.com")
+    await store.accounts.add(alice)
+    with pytest.raises(AccountExists, match=r"alice@example\.com"):
+        await store.accounts.bring([bob, account()], {})
+    with pytest.raises(NoSuchAccount):
+        await store.accounts.bring([bob], {"0" * 32: {"disabled": True}})
+    assert await store.accounts.list_all() == [alice]
+    assert (await store.changes.since(0))[0] == 1

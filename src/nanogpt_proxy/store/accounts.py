@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -42,11 +42,27 @@ class AccountTable:
 
         def work(connection: Connection) -> None:
             sealing.guard(connection, account.sealed_key)
-            try:
-                connection.execute(insert(accounts).values(**_values(account)))
-            except IntegrityError:
-                raise AccountExists(f"there is a user {account.email} already") from None
+            _insert(connection, account)
             changes.record(connection, account.email)
+
+        await self._database.write(work)
+
+    async def bring(
+        self, added: Sequence[StoredAccount], changed: Mapping[str, Mapping[str, Any]]
+    ) -> None:
+        """Adds accounts, and changes others: by id the columns that get another value.
+
+        All in one transaction, or none. Raises `AccountExists`, `NoSuchAccount`, `OutdatedSeal`.
+        """
+
+        def work(connection: Connection) -> None:
+            for account in added:
+                sealing.guard(connection, account.sealed_key)
+                _insert(connection, account)
+                changes.record(connection, account.email)
+            for account_id, values in changed.items():
+                change = update(accounts).values(**values)
+                _alter(connection, change, account_id, values.get("sealed_key"))
 
         await self._database.write(work)
 
@@ -108,15 +124,25 @@ class AccountTable:
     async def _change_with(
         self, statement: Update | Delete, account_id: str, sealed_key: str | None = None
     ) -> None:
-        def work(connection: Connection) -> None:
-            sealing.guard(connection, sealed_key)
-            change = statement.where(accounts.c.id == account_id).returning(accounts.c.email)
-            email = connection.execute(change).scalar()
-            if email is None:
-                raise NoSuchAccount("the user has just been deleted")
-            changes.record(connection, email)
+        await self._database.write(lambda c: _alter(c, statement, account_id, sealed_key))
 
-        await self._database.write(work)
+
+def _insert(connection: Connection, account: StoredAccount) -> None:
+    try:
+        connection.execute(insert(accounts).values(**_values(account)))
+    except IntegrityError:
+        raise AccountExists(f"there is a user {account.email} already") from None
+
+
+def _alter(
+    connection: Connection, statement: Update | Delete, account_id: str, sealed_key: str | None
+) -> None:
+    sealing.guard(connection, sealed_key)
+    change = statement.where(accounts.c.id == account_id).returning(accounts.c.email)
+    email = connection.execute(change).scalar()
+    if email is None:
+        raise NoSuchAccount("the user has just been deleted")
+    changes.record(connection, email)
 
 
 def _values(account: StoredAccount) -> dict[str, Any]:
