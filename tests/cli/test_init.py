@@ -17,6 +17,8 @@ NAMES = [
     "disable-user",
     "enable-user",
     "del-user",
+    "import",
+    "export",
     "rotate-key",
     "token",
     "migrate",

@@ -29,6 +29,7 @@ def test_secrets_are_marked() -> None:
     assert secret == {
         "DB_ENCRYPTION_KEY",
         "DB_ENCRYPTION_KEY_PREVIOUS",
+        "OLD_DB_ENCRYPTION_KEY",
         "PROXY_TOKEN",
         "HTTPS_PROXY",
     }

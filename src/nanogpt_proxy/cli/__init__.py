@@ -15,6 +15,7 @@ from nanogpt_proxy.cli.ending import run
 from nanogpt_proxy.cli.healthcheck import healthcheck
 from nanogpt_proxy.cli.listing import list_users
 from nanogpt_proxy.cli.migrate import migrate
+from nanogpt_proxy.cli.moving import export_users, import_users
 from nanogpt_proxy.cli.output import NAME
 from nanogpt_proxy.cli.rotation import rotate_key
 from nanogpt_proxy.cli.serve import serve
@@ -41,6 +42,8 @@ commands = _InThisOrder(
         disable_user,
         enable_user,
         del_user,
+        import_users,
+        export_users,
         rotate_key,
         token,
         migrate,

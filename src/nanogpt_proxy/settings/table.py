@@ -96,6 +96,12 @@ class Settings:
         "with `nanogpt-proxy rotate-key`.",
         secret=True,
     )
+    old_db_encryption_key: Secret | None = _optional(
+        parse.old_secret,
+        "For `nanogpt-proxy import` alone: the secret of the earlier nanogpt-proxy, whose "
+        "`keys.db` is imported. Unset: `import` asks for it.",
+        secret=True,
+    )
     proxy_token: tuple[Secret, ...] = _setting(
         parse.tokens,
         "",
