@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from nanogpt_proxy import rotation
 from nanogpt_proxy.accounts import Accounts
 from nanogpt_proxy.errors import ConfigurationError, VaultError, WrongMasterKey
 from nanogpt_proxy.models import Secret
@@ -88,6 +90,18 @@ async def test_the_key_of_the_file_is_changed(settings: MakeSettings, tmp_path: 
     assert Vault(Secret(before)).key_id.encode() not in written
     assert before.encode() not in written
     assert not (tmp_path / "data" / NEXT_KEY_FILE).exists()
+
+
+async def test_named_values_that_are_sealed_come_along(settings: MakeSettings) -> None:
+    opened = await open_store_and_vault(settings())
+    await opened.store.meta.set("another", opened.vault.seal(Secret("value"), "another"))
+    await opened.store.close()
+    done = await rotate(settings())
+    opened = await open_store_and_vault(settings())
+    sealed = await opened.store.meta.get("another") or ""
+    assert opened.vault.open(sealed, "another") == Secret("value")
+    assert done.key_id in sealed
+    await opened.store.close()
 
 
 async def test_it_may_be_changed_again_and_again(settings: MakeSettings) -> None:
@@ -219,6 +233,24 @@ async def test_only_one_at_a_time(settings: MakeSettings, tmp_path: Path) -> Non
         await rotate(settings())
 
 
+async def test_a_file_that_cannot_be_replaced_loses_nothing(
+    settings: MakeSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await enrol(settings())
+
+    def busy(*_: object) -> None:
+        raise OSError(errno.EBUSY, "Device or resource busy")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", busy)
+        with pytest.raises(VaultError, match="resource busy") as caught:
+            await rotate(settings())
+    assert "nothing is lost" in (caught.value.hint or "")
+    await all_open(settings())
+    assert (await rotate(settings())).renewed == 0
+    await all_open(settings())
+
+
 async def test_a_damaged_key_is_named_before_anything_is_begun(
     settings: MakeSettings, tmp_path: Path
 ) -> None:
@@ -264,5 +296,16 @@ async def test_a_key_that_sealed_nothing_may_be_forgotten(settings: MakeSettings
 
 
 async def test_others_get_to_write_between_two_batches(settings: MakeSettings) -> None:
-    assert rotation._PAUSE > 0
-    assert rotation._BATCH < USERS
+    await enrol(settings())
+    other = await open_store_and_vault(settings())
+    accounts = Accounts(other.store, other.vault)
+    rotating = asyncio.create_task(rotate(settings()))
+    seq, _ = await other.store.changes.since(0)
+    while (await other.store.changes.since(seq))[0] == seq:
+        assert not rotating.done()
+    await accounts.set_key(email(1), key(1))
+    await accounts.set_key(email(USERS - 1), key(USERS - 1))
+    assert not rotating.done()
+    await rotating
+    await other.store.close()
+    await all_open(settings())

@@ -9,8 +9,7 @@ from nanogpt_proxy.errors import ConfigurationError, WrongMasterKey
 from nanogpt_proxy.private_files import others_may_read, private_directory
 from nanogpt_proxy.settings import Settings
 from nanogpt_proxy.store import Store
-from nanogpt_proxy.store.meta import CHECK_VALUE, NEXT_CHECK_VALUE
-from nanogpt_proxy.store.sealing import prefix_of
+from nanogpt_proxy.store.meta import CHECK_VALUE, NEXT_CHECK_VALUE, prefix_of
 from nanogpt_proxy.vault import Vault, key_id_of, master_keys
 from nanogpt_proxy.vault.master_keys import KEY_FILE
 

@@ -21,8 +21,7 @@ from nanogpt_proxy.opening import open_store_and_vault
 from nanogpt_proxy.private_files import alone
 from nanogpt_proxy.settings import Settings
 from nanogpt_proxy.store import Store
-from nanogpt_proxy.store.meta import CHECK_VALUE, NEXT_CHECK_VALUE
-from nanogpt_proxy.store.sealing import prefix_of
+from nanogpt_proxy.store.meta import CHECK_VALUE, NEXT_CHECK_VALUE, prefix_of
 from nanogpt_proxy.vault import Vault, key_id_of, master_keys
 
 LOCK_FILE = "rotation.lock"
@@ -55,15 +54,25 @@ async def rotate(settings: Settings) -> Rotated:
     from_file = settings.db_encryption_key is None
     if not from_file and settings.db_encryption_key_previous is None:
         raise ConfigurationError([_STEPS])
-    with alone(settings.data_dir / LOCK_FILE) as we_are:
-        if not we_are:
-            raise VaultError("another rotate-key is at work")
-        opened = await open_store_and_vault(settings)
-        try:
-            rotation = _Rotation(settings, opened.store, opened.vault)
-            return await (rotation.of_the_file() if from_file else rotation.of_the_settings())
-        finally:
-            await opened.store.close()
+    try:
+        with alone(settings.data_dir / LOCK_FILE) as we_are:
+            if not we_are:
+                raise VaultError("another rotate-key is at work")
+            return await _alone(settings, from_file)
+    except OSError as error:
+        raise VaultError(
+            f"the files in DATA_DIR {settings.data_dir} cannot be changed: {error.strerror}",
+            hint="nothing is lost: mend it, then run rotate-key again",
+        ) from None
+
+
+async def _alone(settings: Settings, from_file: bool) -> Rotated:
+    opened = await open_store_and_vault(settings)
+    try:
+        rotation = _Rotation(settings, opened.store, opened.vault)
+        return await (rotation.of_the_file() if from_file else rotation.of_the_settings())
+    finally:
+        await opened.store.close()
 
 
 class _Rotation:
@@ -108,20 +117,23 @@ class _Rotation:
     async def _all_must_open(self) -> None:
         """Before anything is begun: a key that does not open could never be sealed anew."""
         everything = await self._store.sealing.sealed_otherwise(_NOBODY)
-        broken = []
-        for account_id, email, sealed in everything:
-            try:
-                self._vault.open(sealed, account_id)
-            except (SealBroken, WrongMasterKey):
-                broken.append(email)
+        broken = [email for owner, email, sealed in everything if not self._opens(sealed, owner)]
         if broken:
-            raise _cannot_open(broken)
+            raise _cannot_open(sorted(broken))
+
+    def _opens(self, sealed: str, owner: str) -> bool:
+        try:
+            self._vault.open(sealed, owner)
+        except (SealBroken, WrongMasterKey):
+            return False
+        return True
 
     async def _renew(self) -> int:
         check = self._vault.check_value()
         renewed = 0
         while True:
             renewed += await self._seal_anew(prefix_of(check))
+            await self._seal_values_anew(prefix_of(check))
             if await self._store.sealing.finish(check):
                 return renewed
 
@@ -130,15 +142,20 @@ class _Rotation:
         while rows := await self._store.sealing.sealed_otherwise(prefix, most=_BATCH):
             batch = {}
             for account_id, email, sealed in rows:
-                try:
-                    key = self._vault.open(sealed, account_id)
-                except (SealBroken, WrongMasterKey):
-                    raise _cannot_open([email]) from None
-                batch[account_id] = (sealed, self._vault.seal(key, account_id))
+                if not self._opens(sealed, account_id):
+                    raise _cannot_open([email])
+                batch[account_id] = (sealed, self._anew(sealed, account_id))
             await self._store.sealing.replace(batch)
             renewed += len(batch)
             await asyncio.sleep(_PAUSE)
         return renewed
+
+    async def _seal_values_anew(self, prefix: str) -> None:
+        for name, sealed in await self._store.sealing.values_sealed_otherwise(prefix):
+            await self._store.sealing.replace_value(name, sealed, self._anew(sealed, name))
+
+    def _anew(self, sealed: str, owner: str) -> str:
+        return self._vault.seal(self._vault.open(sealed, owner), owner)
 
 
 def _cannot_open(emails: list[str]) -> VaultError:

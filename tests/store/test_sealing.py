@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from nanogpt_proxy.errors import OutdatedSeal, StoreError
+from nanogpt_proxy.errors import OutdatedSeal
 from nanogpt_proxy.models import StoredAccount
 from nanogpt_proxy.store import Store
-from nanogpt_proxy.store.meta import CHECK_VALUE, NEXT_CHECK_VALUE
-from nanogpt_proxy.store.sealing import prefix_of
+from nanogpt_proxy.store.meta import CHECK_VALUE, NEXT_CHECK_VALUE, prefix_of
 
 NewAccount = Callable[..., StoredAccount]
 OLD, NEW = "f1.old.", "f1.new."
@@ -59,12 +58,16 @@ async def test_it_is_finished_only_when_nothing_is_left(store: Store, account: N
     assert await store.meta.get(NEXT_CHECK_VALUE) is None
 
 
-async def test_a_named_value_that_nobody_seals_anew_keeps_the_old_key(store: Store) -> None:
+async def test_named_values_that_are_sealed_come_along(store: Store) -> None:
+    await store.meta.set(CHECK_VALUE, f"{OLD}check")
     await store.meta.set("another", f"{OLD}x")
     await store.meta.set("plain", "x")
-    with pytest.raises(StoreError, match="another"):
-        await store.sealing.finish(f"{NEW}check")
-    await store.meta.set("another", f"{NEW}x")
+    assert not await store.sealing.finish(f"{NEW}check")
+    assert await store.sealing.values_sealed_otherwise(NEW) == [("another", f"{OLD}x")]
+    await store.sealing.replace_value("another", f"{OLD}other", f"{NEW}other")
+    assert await store.meta.get("another") == f"{OLD}x"
+    await store.sealing.replace_value("another", f"{OLD}x", f"{NEW}x")
+    assert await store.sealing.values_sealed_otherwise(NEW) == []
     assert await store.sealing.finish(f"{NEW}check")
 
 
@@ -83,6 +86,10 @@ async def test_what_an_old_key_has_sealed_is_kept_out(store: Store, account: New
         await store.accounts.set_key(alice.id, f"{OLD}a", "c123")
     with pytest.raises(OutdatedSeal):
         await store.accounts.add(account("bob@x", sealed_key=f"{OLD}b"))
+    with pytest.raises(OutdatedSeal):
+        await store.meta.set_if_absent("another", f"{OLD}value")
+    await store.meta.set_if_absent("another", f"{NEW}value")
+    await store.meta.set_if_absent("version", "1.2.3")
     await store.accounts.set_key(alice.id, None, None)
     await store.accounts.set_disabled(alice.id, True)
 

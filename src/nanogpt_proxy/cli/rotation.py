@@ -26,6 +26,7 @@ def rotate_key() -> None:
     else:
         say(f"sealed {done.renewed} API keys anew; the encryption key is now {done.key_id}")
     if done.from_file:
-        hint(f"back up {chosen.data_dir / KEY_FILE}: older backups of it open nothing any more")
+        path = chosen.data_dir / KEY_FILE
+        hint(f"back up {path} now: the key that it held before opens this database no more")
     else:
         hint("remove DB_ENCRYPTION_KEY_PREVIOUS now, and restart the proxy")

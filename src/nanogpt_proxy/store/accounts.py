@@ -22,8 +22,9 @@ from sqlalchemy.exc import IntegrityError
 
 from nanogpt_proxy.errors import AccountExists, NoSuchAccount
 from nanogpt_proxy.models import StoredAccount
-from nanogpt_proxy.store import changes, sealing
+from nanogpt_proxy.store import changes
 from nanogpt_proxy.store.database import Database
+from nanogpt_proxy.store.meta import guard
 from nanogpt_proxy.store.tables import accounts
 
 
@@ -41,7 +42,7 @@ class AccountTable:
         """Raises `AccountExists` or `OutdatedSeal`."""
 
         def work(connection: Connection) -> None:
-            sealing.guard(connection, account.sealed_key)
+            guard(connection, account.sealed_key)
             _insert(connection, account)
             changes.record(connection, account.email)
 
@@ -57,7 +58,7 @@ class AccountTable:
 
         def work(connection: Connection) -> None:
             for account in added:
-                sealing.guard(connection, account.sealed_key)
+                guard(connection, account.sealed_key)
                 _insert(connection, account)
                 changes.record(connection, account.email)
             for account_id, values in changed.items():
@@ -137,7 +138,7 @@ def _insert(connection: Connection, account: StoredAccount) -> None:
 def _alter(
     connection: Connection, statement: Update | Delete, account_id: str, sealed_key: str | None
 ) -> None:
-    sealing.guard(connection, sealed_key)
+    guard(connection, sealed_key)
     change = statement.where(accounts.c.id == account_id).returning(accounts.c.email)
     email = connection.execute(change).scalar()
     if email is None:

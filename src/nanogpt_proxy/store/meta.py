@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, insert, select, update
 
+from nanogpt_proxy.errors import OutdatedSeal
 from nanogpt_proxy.store.database import Database
 from nanogpt_proxy.store.tables import meta
 
@@ -23,6 +24,27 @@ def set_value(connection: Connection, name: str, value: str) -> None:
         connection.execute(insert(meta).values(name=name, value=value))
 
 
+def prefix_of(sealed: str) -> str:
+    """All before the last dot of a sealed text, which names its format and its master key."""
+    return sealed.rpartition(".")[0] + "."
+
+
+def guard(connection: Connection, sealed: str | None) -> None:
+    """Keeps out what a process has sealed that does not know yet which key is in use now.
+
+    To be called inside the transaction that writes it. Raises `OutdatedSeal`.
+    """
+    checks = [value_of(connection, name) for name in (CHECK_VALUE, NEXT_CHECK_VALUE)]
+    if sealed is None or checks[0] is None or _format(sealed) != _format(checks[0]):
+        return
+    if prefix_of(sealed) not in {prefix_of(check) for check in checks if check}:
+        raise OutdatedSeal("the encryption key was changed meanwhile: try again")
+
+
+def _format(text: str) -> str:
+    return text.partition(".")[0]
+
+
 class Meta:
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -34,11 +56,15 @@ class Meta:
         await self._database.write(lambda connection: set_value(connection, name, value))
 
     async def set_if_absent(self, name: str, value: str) -> str:
-        """The value in force afterwards: of several that set it at once, the first one's."""
+        """The value in force afterwards: of several that set it at once, the first one's.
+
+        Raises `OutdatedSeal`.
+        """
 
         def work(connection: Connection) -> str:
             there = value_of(connection, name)
             if there is None:
+                guard(connection, value)
                 connection.execute(insert(meta).values(name=name, value=value))
             return value if there is None else there
 

@@ -1,7 +1,7 @@
 """Which master key the rows are sealed by, and how they get from one to another.
 
-All before the last dot of a sealed text names its format and its master key: its prefix. The
-check value has the prefix of the key in use, the next check value that of the key to come.
+The check value has the prefix of the key in use, the next check value that of the key to come.
+Other named values may be sealed too; the owner of one is its name.
 """
 
 from __future__ import annotations
@@ -10,27 +10,10 @@ from collections.abc import Mapping, Sequence
 
 from sqlalchemy import ColumnElement, Connection, Select, delete, func, not_, select, update
 
-from nanogpt_proxy.errors import OutdatedSeal, StoreError
 from nanogpt_proxy.store import changes
 from nanogpt_proxy.store.database import Database
-from nanogpt_proxy.store.meta import CHECK_VALUE, NEXT_CHECK_VALUE, set_value, value_of
+from nanogpt_proxy.store.meta import CHECK_VALUE, NEXT_CHECK_VALUE, prefix_of, set_value
 from nanogpt_proxy.store.tables import accounts, meta
-
-
-def prefix_of(sealed: str) -> str:
-    return sealed.rpartition(".")[0] + "."
-
-
-def guard(connection: Connection, sealed: str | None) -> None:
-    """Keeps out what a process has sealed that does not know yet which key is in use now.
-
-    To be called inside the transaction that writes it. Raises `OutdatedSeal`.
-    """
-    checks = [value_of(connection, name) for name in (CHECK_VALUE, NEXT_CHECK_VALUE)]
-    if sealed is None or checks[0] is None:
-        return
-    if prefix_of(sealed) not in {prefix_of(check) for check in checks if check}:
-        raise OutdatedSeal("the encryption key was changed meanwhile: try again")
 
 
 class Sealing:
@@ -71,20 +54,29 @@ class Sealing:
 
         await self._database.write(work)
 
+    async def values_sealed_otherwise(self, prefix: str) -> Sequence[tuple[str, str]]:
+        """Name and sealed value, the check values left out."""
+        query = _other_values(prefix)
+        rows = await self._database.read(lambda connection: connection.execute(query).all())
+        return [(row.name, row.value) for row in rows]
+
+    async def replace_value(self, name: str, old: str, new: str) -> None:
+        """Nothing if it was changed in between."""
+        change = update(meta).where(meta.c.name == name, meta.c.value == old).values(value=new)
+        await self._database.write(lambda connection: connection.execute(change))
+
     async def finish(self, check_value: str) -> bool:
         """Makes the key of this check value the one in use, if all that is sealed is its.
 
-        From then on nothing sealed by another one is written. Raises `StoreError` when a named
-        value is sealed that nobody seals anew: with the old key it would be lost.
+        From then on no key of an account is written that another one has sealed.
         """
         prefix = prefix_of(check_value)
 
         def work(connection: Connection) -> bool:
             if connection.execute(select(accounts.c.id).where(_otherwise(prefix))).first():
                 return False
-            left = [row.name for row in connection.execute(_other_values(prefix))]
-            if left:
-                raise StoreError(f"sealed by the old encryption key still: {', '.join(left)}")
+            if connection.execute(_other_values(prefix)).first():
+                return False
             set_value(connection, CHECK_VALUE, check_value)
             connection.execute(delete(meta).where(meta.c.name == NEXT_CHECK_VALUE))
             return True
@@ -92,9 +84,9 @@ class Sealing:
         return await self._database.write(work)
 
 
-def _other_values(prefix: str) -> Select[tuple[str]]:
+def _other_values(prefix: str) -> Select[tuple[str, str]]:
     kind = prefix.partition(".")[0] + "."
-    return select(meta.c.name).where(
+    return select(meta.c.name, meta.c.value).where(
         meta.c.name.not_in([CHECK_VALUE, NEXT_CHECK_VALUE]),
         meta.c.value.startswith(kind),
         not_(meta.c.value.startswith(prefix)),
