@@ -142,10 +142,21 @@ async def test_a_header_that_could_mean_two_users_is_refused(gateway: Gateway) -
     assert gateway.pool.wires == []
 
 
-async def test_errors_of_messages_are_in_anthropics_words(gateway: Gateway) -> None:
-    client = gateway.connect(gateway.call(start="POST /v1/messages", authorization=None))
+@pytest.mark.parametrize(
+    ("start", "kind"),
+    [
+        ("POST /v1/messages", "authentication_error"),
+        ("POST /v1/messages/count_tokens?a=b", "authentication_error"),
+        ("POST /v1/messages/batches", "not_found_error"),
+        ("GET /v1/messages", "invalid_request_error"),
+    ],
+)
+async def test_errors_of_messages_are_in_anthropics_words(
+    start: str, kind: str, gateway: Gateway
+) -> None:
+    client = gateway.connect(gateway.call(start=start, authorization=None))
     said = json.loads(Answers(client.sent).bodies[0])
-    assert (said["type"], said["error"]["type"]) == ("error", "authentication_error")
+    assert (said["type"], said["error"]["type"]) == ("error", kind)
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{", b'{"a":1}{', b"\xff"])
@@ -231,6 +242,20 @@ async def test_an_upload_goes_up_as_it_comes(gateway: Gateway) -> None:
     gateway.upstream.feed(ANSWER)
     assert Answers(client.sent).statuses == [200]
     assert gateway.pool.released == [gateway.upstream.connection]
+    assert gateway.at_rest()
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_a_small_upload_goes_up_in_one_piece(chunked: bool, gateway: Gateway) -> None:
+    body = b"--b\r\n\r\nhello\r\n--b--\r\n"
+    if chunked:
+        sent = gateway.head(**UPLOAD, transfer_encoding="chunked") + chunk(body) + b"0\r\n\r\n"
+    else:
+        sent = gateway.call(body, **UPLOAD)
+    gateway.connect(sent)
+    _, fields, arrived = head_and_body(gateway.upstream.sent)
+    assert (arrived, fields["content-length"]) == (body, str(len(body)))
+    gateway.upstream.feed(ANSWER)
     assert gateway.at_rest()
 
 
@@ -465,6 +490,35 @@ async def test_one_that_leaves_in_the_same_turn_leaves_no_warning_behind(
     assert [str(warning.message) for warning in said] == []
 
 
+async def test_a_connection_that_ends_before_the_call_has_left_is_replaced(
+    gateway: Gateway,
+) -> None:
+    client = gateway.connect(gateway.call(BODY))
+    first = gateway.upstream
+    first.protocol.data_received(ANSWER.replace(b"a", b"x"))  # somebody's stray answer
+    assert first.closed and first.sent == b""
+    assert gateway.upstream is not first
+    assert head_and_body(gateway.upstream.sent)[2] == BODY
+    gateway.upstream.feed(ANSWER)
+    assert Answers(client.sent).bodies == [b'{"a":1}']
+    assert gateway.outcomes == [("chat/completions", 200, "complete")]
+    assert gateway.at_rest()
+
+
+async def test_a_fault_of_ours_is_told_and_logged(
+    gateway: Gateway, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: Account) -> None:
+        raise RuntimeError("a secret inside")
+
+    monkeypatch.setattr(gateway.tickets, "admit", fail)
+    client = gateway.connect(gateway.call(BODY))
+    answers = Answers(client.sent)
+    assert (answers.statuses, "x-should-retry" in answers.headers[0]) == ([500], False)
+    assert b"secret" not in client.sent and "a secret inside" in caplog.text
+    assert gateway.at_rest()
+
+
 async def test_nobody_there_may_be_tried_again(gateway: Gateway) -> None:
     gateway.pool.ready = False
     client = gateway.connect(gateway.call(BODY))
@@ -582,6 +636,18 @@ async def test_a_stream_that_falls_silent_times_out() -> None:
     await timeout(client)
     assert b"upstream_timeout" in client.sent
     assert client.sent.endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n")
+    assert gateway.upstream.aborted and gateway.at_rest()
+
+
+async def test_a_client_that_never_reads_on_is_left() -> None:
+    gateway = Gateway(make_settings(stream_idle_timeout=SOON))
+    client = gateway.connect(gateway.call(BODY))
+    gateway.upstream.feed(SSE + chunk(EVENT))
+    client.take()
+    client.protocol.pause_writing()
+    await timeout(client)
+    assert client.aborted
+    assert b"upstream_timeout" not in client.sent  # NanoGPT is not to blame
     assert gateway.upstream.aborted and gateway.at_rest()
 
 

@@ -246,3 +246,13 @@ def test_strangers_cannot_keep_the_usual_names_from_being_remembered() -> None:
         read([(b"X-%d" % number, b"")])
     read([(b"Content-TYPE", b"a")])
     assert b"Content-TYPE" in headers._request_names
+
+
+def test_what_a_connection_header_names_ends_here() -> None:
+    """RFC 9110, 7.6.1, in both directions."""
+    said = [(b"Connection", b"close, X-Team-Id"), (b"X-Team-Id", b"t"), (b"X-Provider", b"p")]
+    up = dict(lines(upward(read(said), KEY)))
+    assert b"x-team-id" not in up
+    assert up[b"x-provider"] == b"p"
+    answer = [(b"X-Cost", b"1"), (b"ETag", b"e"), (b"Connection", b"keep-alive, x-cost")]
+    assert downward(answer) == [(b"etag", b"e")]

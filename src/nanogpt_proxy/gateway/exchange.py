@@ -136,8 +136,7 @@ class Exchange:
     def _judge(self, body: bytes) -> None:
         if self._kind is Body.UPLOAD:
             self._send(body)
-        elif len(body) <= json_body.AT_ONCE:
-            json_body.check(body)
+        elif json_body.check(body):
             self._send(body)
         else:
             check = self._context.judge.check
@@ -198,6 +197,8 @@ class Exchange:
             self._request.keep_alive = False
             waits = self._held is not None and self._held.waits_for_room
             refusal = refusals.overloaded() if waits else refusals.body_timeout()
+        elif self._sending.answer_paused:
+            return self._client.abort()  # it does not read, and would not read this either
         elif self._reply.begun:
             refusal = refusals.stream_idle()
         else:

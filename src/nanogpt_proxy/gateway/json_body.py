@@ -18,7 +18,9 @@ import msgspec
 from nanogpt_proxy.errors import Refusal
 
 AT_ONCE = 128 * 1024
-"""Bodies up to this many bytes are judged in one go, within a few milliseconds at the worst."""
+"""Bodies up to this many bytes are judged by msgspec in one go, in a millisecond or so."""
+
+_SCAN_AT_ONCE = 4 * 1024  # and up to this many by the scanner, in some milliseconds at the worst
 
 _STEP = 64 * 1024  # bytes that one step of the scanner looks at
 _TURN = 0.004  # seconds that a large body may keep the event loop before others have their turn
@@ -64,8 +66,10 @@ def _malformed(reason: str) -> Refusal:
     )
 
 
-def check(body: bytes) -> None:
-    """Judges a body at once; raises `Refusal` (400)."""
+def check(body: bytes) -> bool:
+    """Judges a body at once; `False` leaves it to `Judge`. Raises `Refusal` (400)."""
+    if len(body) > AT_ONCE:
+        return False
     if not body.lstrip(b" \t\n\r").startswith(b"{"):
         raise _malformed("it does not start with {")
     try:
@@ -76,9 +80,12 @@ def check(body: bytes) -> None:
         raise _malformed("it is not UTF-8") from None
     except (msgspec.DecodeError, RecursionError):
         # msgspec refuses lone surrogates and deep nesting too, which are JSON all the same.
+        if len(body) > _SCAN_AT_ONCE:
+            return False
         scanner = Scanner(body)
         while scanner.step():
             pass
+    return True
 
 
 class Judge:
