@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -21,7 +22,6 @@ from nanogpt_proxy.opening import open_store_and_vault
 from nanogpt_proxy.settings import load
 from nanogpt_proxy.vault import Vault
 from standin.process import StandIn
-from tests.functional.conftest import launch
 from tests.functional.running import MASTER, TOKEN, Proxy, User
 
 COMMAND = Path(sys.executable).with_name("nanogpt-proxy")
@@ -61,7 +61,17 @@ def run(nano: StandIn, many: Path, tmp_path: Path) -> Iterator[Launch]:
     started: list[Proxy] = []
 
     def run(**settings: object) -> Proxy:
-        proxy = launch(nano, many, tmp_path, {"DB_ENCRYPTION_KEY": None, **settings})
+        shutil.copytree(many, tmp_path / "data")
+        (tmp_path / ".env").touch()  # or the one of the checkout would be read
+        environ = {
+            "PATH": os.environ["PATH"],
+            "DATA_DIR": tmp_path / "data",
+            "PROXY_TOKEN": TOKEN,
+            "PROXY_PORT": 0,
+            "UPSTREAM_URL": nano.base_url,
+            **settings,
+        }
+        proxy = Proxy({name: str(value) for name, value in environ.items()}, tmp_path)
         started.append(proxy)
         proxy.wait_listening()
         return proxy
