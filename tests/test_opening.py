@@ -14,7 +14,7 @@ from nanogpt_proxy.errors import ConfigurationError, WrongMasterKey
 from nanogpt_proxy.models import Secret
 from nanogpt_proxy.opening import open_store, open_store_and_vault
 from nanogpt_proxy.settings import Settings, load
-from nanogpt_proxy.vault import KEY_FILE
+from nanogpt_proxy.vault.master_keys import KEY_FILE
 
 ONE, TWO = "0123456789abcdef" * 4, "fedcba9876543210" * 4
 KEY = Secret("sk-nano-01234567-89ab-cdef-0123-456789abcdef")

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from nanogpt_proxy.private_files import (
+    alone,
     create_private,
     others_may_read,
     private_directory,
@@ -96,3 +97,12 @@ def test_a_file_that_others_may_read_is_noticed(tmp_path: Path, bits: int, open_
     path.touch()
     path.chmod(bits)
     assert others_may_read(path) is open_
+
+
+def test_one_at_a_time_is_alone(tmp_path: Path) -> None:
+    path = tmp_path / "folder" / "lock"
+    with alone(path) as first, alone(path) as second:
+        assert (first, second) == (True, False)
+    with alone(path) as again:
+        assert again
+    assert mode(path) == 0o600

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from nanogpt_proxy.errors import NoSuchAccount
+from nanogpt_proxy.errors import NoSuchAccount, OutdatedSeal
 from nanogpt_proxy.models import Secret, StoredAccount, canonical_email, clean_key, key_hint
+from nanogpt_proxy.opening import follow_keys
 from nanogpt_proxy.store import Store
 from nanogpt_proxy.vault import Vault
 
@@ -39,16 +40,15 @@ class Accounts:
             added_at=self._clock(),
             last_used_at=None,
         )
-        if key is not None:
-            account = self._with_key(account, key)
-        await self._store.accounts.add(account)
-        return account
+        return await self._write(account, key, self._store.accounts.add)
 
     async def set_key(self, email: str, key: Secret) -> StoredAccount:
         """Raises `NoSuchAccount`."""
-        account = self._with_key(await self._get(email), key)
-        await self._store.accounts.set_key(account.id, account.sealed_key, account.key_hint)
-        return account
+
+        async def write(account: StoredAccount) -> None:
+            await self._store.accounts.set_key(account.id, account.sealed_key, account.key_hint)
+
+        return await self._write(await self._get(email), key, write)
 
     async def list(self) -> Sequence[StoredAccount]:
         """In the order of their e-mails."""
@@ -89,6 +89,22 @@ class Accounts:
         if account is None:
             raise NoSuchAccount(f"there is no user {email}")
         return account
+
+    async def _write(
+        self,
+        account: StoredAccount,
+        key: Secret | None,
+        write: Callable[[StoredAccount], Awaitable[None]],
+    ) -> StoredAccount:
+        """Writes the account with the key sealed, anew if the master key has just changed."""
+        sealed = account if key is None else self._with_key(account, key)
+        try:
+            await write(sealed)
+        except OutdatedSeal:
+            await follow_keys(self._store, self._vault)
+            sealed = account if key is None else self._with_key(account, key)
+            await write(sealed)
+        return sealed
 
     def _with_key(self, account: StoredAccount, key: Secret) -> StoredAccount:
         clean = clean_key(key.reveal())

@@ -13,7 +13,8 @@
     │   └── BoundOtherwise       it belongs to another user of Open WebUI
     ├── VaultError               a sealed key cannot be opened                  exit 1
     │   ├── WrongMasterKey       sealed by another master key
-    │   └── SealBroken           altered, cut short, or moved from another user
+    │   ├── SealBroken           altered, cut short, or moved from another user
+    │   └── OutdatedSeal         sealed by a master key that is no longer in use
     ├── StoreError               the database cannot be used                    exit 1
     │   └── StoreUnavailable     now, but perhaps later
     └── Refusal                  the gateway answers this instead of NanoGPT
@@ -88,6 +89,10 @@ class WrongMasterKey(VaultError):
 
 class SealBroken(VaultError):
     """The text was altered, cut short, or sealed for another user."""
+
+
+class OutdatedSeal(VaultError):
+    """Sealed by a master key that was replaced meanwhile: to be sealed anew, and written again."""
 
 
 class StoreError(ProxyError):

@@ -173,6 +173,18 @@ def test_one_json_body_must_fit_into_the_buffer(problems_of: ProblemsOf) -> None
     assert problem.startswith("MAX_BUFFERED_BYTES: must not be less than MAX_JSON_BYTES")
 
 
+def test_the_previous_key_stands_beside_another_one(
+    settings_of: LoadOf, problems_of: ProblemsOf
+) -> None:
+    other = KEY[::-1]
+    both = settings_of({"DB_ENCRYPTION_KEY": KEY, "DB_ENCRYPTION_KEY_PREVIOUS": other})
+    assert both.db_encryption_key_previous == Secret(other)
+    (problem,) = problems_of({"DB_ENCRYPTION_KEY_PREVIOUS": other})
+    assert "set DB_ENCRYPTION_KEY to the new key too" in problem
+    (problem,) = problems_of({"DB_ENCRYPTION_KEY": KEY, "DB_ENCRYPTION_KEY_PREVIOUS": KEY})
+    assert "is the same key" in problem
+
+
 def test_data_dir_counts_from_where_it_was_written(tmp_path: Path) -> None:
     cwd, checkout = tmp_path / "cwd", tmp_path / "checkout"
     prefix = checkout / ".venv"

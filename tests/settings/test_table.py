@@ -32,5 +32,7 @@ def test_secrets_are_marked() -> None:
         "OPENWEBUI_JWT_SECRET",
         "OPENWEBUI_JWT_SECRET_PREVIOUS",
         "SERVICE_API_KEY",
+        "DB_ENCRYPTION_KEY_PREVIOUS",
+        "OLD_DB_ENCRYPTION_KEY",
         "HTTPS_PROXY",
     }

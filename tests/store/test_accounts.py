@@ -159,3 +159,26 @@ async def test_a_rejected_key_is_marked_until_there_is_a_new_one(
     assert fresh is not None and fresh.key_rejected_at is None
     await store.accounts.set_key_rejected(alice.id, "npk1.x.y", NOON)  # comes late
     assert await store.accounts.get(alice.email) == fresh
+
+
+async def test_many_are_brought_in_at_once(store: Store, account: NewAccount) -> None:
+    alice, bob = account(), account("bob@example.com")
+    await store.accounts.add(alice)
+    seq, _ = await store.changes.since(0)
+    await store.accounts.bring([bob], {alice.id: {"disabled": True}})
+    listed = await store.accounts.list_all()
+    assert [(a.email, a.disabled) for a in listed] == [(alice.email, True), (bob.email, False)]
+    assert await store.changes.since(seq) == (seq + 2, frozenset({alice.email, bob.email}))
+
+
+async def test_of_many_that_are_brought_in_all_are_or_none(
+    store: Store, account: NewAccount
+) -> None:
+    alice, bob = account(), account("bob@example.com")
+    await store.accounts.add(alice)
+    with pytest.raises(AccountExists, match=r"alice@example\.com"):
+        await store.accounts.bring([bob, account()], {})
+    with pytest.raises(NoSuchAccount):
+        await store.accounts.bring([bob], {"0" * 32: {"disabled": True}})
+    assert await store.accounts.list_all() == [alice]
+    assert (await store.changes.since(0))[0] == 1

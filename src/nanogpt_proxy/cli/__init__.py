@@ -16,7 +16,9 @@ from nanogpt_proxy.cli.ending import run
 from nanogpt_proxy.cli.healthcheck import healthcheck
 from nanogpt_proxy.cli.listing import list_users
 from nanogpt_proxy.cli.migrate import migrate
+from nanogpt_proxy.cli.moving import export_users, import_users
 from nanogpt_proxy.cli.output import NAME
+from nanogpt_proxy.cli.rotation import rotate_key
 from nanogpt_proxy.cli.serve import serve
 from nanogpt_proxy.cli.token import token
 from nanogpt_proxy.cli.users import add_user, del_user, disable_user, enable_user, set_key
@@ -42,6 +44,9 @@ commands = _InThisOrder(
         enable_user,
         del_user,
         unbind,
+        import_users,
+        export_users,
+        rotate_key,
         token,
         migrate,
         healthcheck,

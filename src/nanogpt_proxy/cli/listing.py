@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import click
 
-from nanogpt_proxy.cli.output import hint, say
+from nanogpt_proxy.cli.output import hint, say, table
 from nanogpt_proxy.cli.session import with_accounts
 from nanogpt_proxy.models import StoredAccount
 
@@ -54,13 +54,7 @@ def _table(accounts: Sequence[StoredAccount]) -> str:
         )
         for account in accounts
     ]
-    widths = [max(map(len, column)) for column in zip(_TITLES, *rows, strict=True)]
-    return "\n".join(_line(row, widths) for row in (_TITLES, *rows))
-
-
-def _line(row: Sequence[str], widths: Sequence[int]) -> str:
-    cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-    return "  ".join(cells).rstrip()
+    return table(_TITLES, rows)
 
 
 def _instant(time: datetime | None) -> str | None:

@@ -25,7 +25,6 @@ __all__ = ["LATER", "SETTINGS", "Setting", "Settings", "load"]
 
 LATER: dict[str, frozenset[str]] = {
     "VALKEY_URL": frozenset(),
-    "DB_ENCRYPTION_KEY_PREVIOUS": frozenset(),
     "WORKERS": frozenset({"1"}),
 }
 """Settings of later releases, with the values that change nothing. Whoever sets one of them
@@ -114,6 +113,14 @@ def _contradictions(values: Mapping[str, Any]) -> Iterator[str]:
         yield (
             "UPSTREAM_URL: http:// would send API keys in the clear; write https://, "
             "or set UPSTREAM_ALLOW_HTTP=true if the network in between is yours"
+        )
+    key, previous = values.get("db_encryption_key"), values.get("db_encryption_key_previous")
+    if previous and "db_encryption_key" in values and previous == key:
+        yield "DB_ENCRYPTION_KEY_PREVIOUS: is the same key as DB_ENCRYPTION_KEY; remove it"
+    elif previous and "db_encryption_key" in values and key is None:
+        yield (
+            "DB_ENCRYPTION_KEY_PREVIOUS: set DB_ENCRYPTION_KEY to the new key too; "
+            "`nanogpt-proxy rotate-key` alone changes the key of DATA_DIR/encryption.key"
         )
     one, all_ = values.get("max_json_bytes"), values.get("max_buffered_bytes")
     if one and all_ and all_ < one:

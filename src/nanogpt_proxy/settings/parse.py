@@ -115,12 +115,19 @@ def master_key(raw: str) -> Secret:
     if not re.fullmatch(r"[0-9a-f]{64}", value):
         raise Unusable(
             "must be 64 hex digits, as `openssl rand -hex 32` makes them. A key of the earlier "
-            "nanogpt-proxy does not fit: its users will come over by `nanogpt-proxy import`, "
-            "a command of a coming release"
+            "nanogpt-proxy does not fit: set a new one here, and bring its users over by "
+            "`nanogpt-proxy import keys.db`"
         )
     if len(set(value)) == 1:
         raise Unusable("is one digit repeated; make a random one with `openssl rand -hex 32`")
     return Secret(value)
+
+
+def old_secret(raw: str) -> Secret:
+    """As it is: blanks may be part of it."""
+    if "\0" in raw:
+        raise Unusable("must be text")
+    return Secret(raw)
 
 
 def tokens(raw: str) -> tuple[Secret, ...]:

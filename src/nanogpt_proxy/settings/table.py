@@ -90,6 +90,18 @@ class Settings:
         "lost: back it up.",
         secret=True,
     )
+    db_encryption_key_previous: Secret | None = _optional(
+        parse.master_key,
+        "The master key before `DB_ENCRYPTION_KEY`, which then only opens: for a change of keys "
+        "with `nanogpt-proxy rotate-key`.",
+        secret=True,
+    )
+    old_db_encryption_key: Secret | None = _optional(
+        parse.old_secret,
+        "For `nanogpt-proxy import` alone: the secret of the earlier nanogpt-proxy, whose "
+        "`keys.db` is imported. Unset: `import` asks for it.",
+        secret=True,
+    )
     proxy_token: tuple[Secret, ...] = _setting(
         parse.tokens,
         "",

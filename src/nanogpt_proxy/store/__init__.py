@@ -15,6 +15,7 @@ from nanogpt_proxy.store.bindings import Bindings
 from nanogpt_proxy.store.changes import Changes
 from nanogpt_proxy.store.database import Database, translating
 from nanogpt_proxy.store.meta import Meta
+from nanogpt_proxy.store.sealing import Sealing
 
 __all__ = ["Store"]
 
@@ -34,6 +35,7 @@ class Store:
         self.bindings = Bindings(database)
         self.changes = Changes(database)
         self.meta = Meta(database)
+        self.sealing = Sealing(database)
 
     @property
     def revision(self) -> str:
@@ -78,6 +80,10 @@ class Store:
     async def ping(self) -> None:
         """Returns when the database answers."""
         await self._database.read(lambda connection: connection.execute(text("SELECT 1")))
+
+    async def forget_the_past(self) -> None:
+        """Leaves nothing in the files of what was changed or deleted; others go on meanwhile."""
+        await self._database.compact()
 
     async def close(self) -> None:
         await self._database.close()

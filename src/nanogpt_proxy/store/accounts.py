@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -24,6 +24,7 @@ from nanogpt_proxy.errors import AccountExists, NoSuchAccount
 from nanogpt_proxy.models import StoredAccount
 from nanogpt_proxy.store import changes
 from nanogpt_proxy.store.database import Database
+from nanogpt_proxy.store.meta import guard
 from nanogpt_proxy.store.tables import accounts
 
 
@@ -38,14 +39,31 @@ class AccountTable:
         self._database = database
 
     async def add(self, account: StoredAccount) -> None:
-        """Raises `AccountExists`."""
+        """Raises `AccountExists` or `OutdatedSeal`."""
 
         def work(connection: Connection) -> None:
-            try:
-                connection.execute(insert(accounts).values(**_values(account)))
-            except IntegrityError:
-                raise AccountExists(f"there is a user {account.email} already") from None
+            guard(connection, account.sealed_key)
+            _insert(connection, account)
             changes.record(connection, account.email)
+
+        await self._database.write(work)
+
+    async def bring(
+        self, added: Sequence[StoredAccount], changed: Mapping[str, Mapping[str, Any]]
+    ) -> None:
+        """Adds accounts, and changes others: by id the columns that get another value.
+
+        All in one transaction, or none. Raises `AccountExists`, `NoSuchAccount`, `OutdatedSeal`.
+        """
+
+        def work(connection: Connection) -> None:
+            for account in added:
+                guard(connection, account.sealed_key)
+                _insert(connection, account)
+                changes.record(connection, account.email)
+            for account_id, values in changed.items():
+                change = update(accounts).values(**values)
+                _alter(connection, change, account_id, values.get("sealed_key"))
 
         await self._database.write(work)
 
@@ -62,10 +80,11 @@ class AccountTable:
         return sorted(map(_account, rows), key=lambda account: account.email)
 
     async def set_key(self, account_id: str, sealed_key: str | None, key_hint: str | None) -> None:
-        """Raises `NoSuchAccount`. Of a new key it is not known that NanoGPT rejects it."""
-        await self._change(
-            account_id, sealed_key=sealed_key, key_hint=key_hint, key_rejected_at=None
+        """Raises `NoSuchAccount` or `OutdatedSeal`. A new key does not count as rejected."""
+        change = update(accounts).values(
+            sealed_key=sealed_key, key_hint=key_hint, key_rejected_at=None
         )
+        await self._change_with(change, account_id, sealed_key)
 
     async def set_key_rejected(
         self, account_id: str, sealed_key: str, rejected_at: datetime | None
@@ -88,7 +107,7 @@ class AccountTable:
 
     async def set_disabled(self, account_id: str, disabled: bool) -> None:
         """Raises `NoSuchAccount`."""
-        await self._change(account_id, disabled=disabled)
+        await self._change_with(update(accounts).values(disabled=disabled), account_id)
 
     async def delete(self, account_id: str) -> None:
         """Raises `NoSuchAccount`."""
@@ -124,18 +143,28 @@ class AccountTable:
         row = await self._database.read(lambda connection: connection.execute(query).first())
         return None if row is None else _account(row)
 
-    async def _change(self, account_id: str, **values: Any) -> None:
-        await self._change_with(update(accounts).values(**values), account_id)
+    async def _change_with(
+        self, statement: Update | Delete, account_id: str, sealed_key: str | None = None
+    ) -> None:
+        await self._database.write(lambda c: _alter(c, statement, account_id, sealed_key))
 
-    async def _change_with(self, statement: Update | Delete, account_id: str) -> None:
-        def work(connection: Connection) -> None:
-            change = statement.where(accounts.c.id == account_id).returning(accounts.c.email)
-            email = connection.execute(change).scalar()
-            if email is None:
-                raise NoSuchAccount("the user has just been deleted")
-            changes.record(connection, email)
 
-        await self._database.write(work)
+def _insert(connection: Connection, account: StoredAccount) -> None:
+    try:
+        connection.execute(insert(accounts).values(**_values(account)))
+    except IntegrityError:
+        raise AccountExists(f"there is a user {account.email} already") from None
+
+
+def _alter(
+    connection: Connection, statement: Update | Delete, account_id: str, sealed_key: str | None
+) -> None:
+    guard(connection, sealed_key)
+    change = statement.where(accounts.c.id == account_id).returning(accounts.c.email)
+    email = connection.execute(change).scalar()
+    if email is None:
+        raise NoSuchAccount("the user has just been deleted")
+    changes.record(connection, email)
 
 
 def _values(account: StoredAccount) -> dict[str, Any]:

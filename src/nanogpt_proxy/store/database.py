@@ -26,9 +26,11 @@ WRITE = "nanogpt_proxy_write"
 
 
 class Watcher(Protocol):
-    """Tells cheaply whether anything was committed since the last call."""
+    """Tells cheaply whether anything was committed since the last call; tidies up."""
 
     def look(self) -> bool: ...
+
+    def compact(self) -> None: ...
 
     def close(self) -> None: ...
 
@@ -70,6 +72,11 @@ class Database:
     async def look(self) -> bool:
         """Whether anything may have been committed since the last call that answered."""
         return await self._run(self._watcher.look)
+
+    async def compact(self) -> None:
+        """Writes the files anew, without what was changed or deleted."""
+        async with self._writing:
+            await self._run(self._watcher.compact)
 
     async def close(self) -> None:
         await asyncio.to_thread(self._threads.shutdown)

@@ -144,5 +144,16 @@ class DataVersion:
         changed, self._seen = now != self._seen, now
         return changed
 
+    def compact(self) -> None:
+        """SQLite leaves old content in free pages, and in the write-ahead log."""
+        with _translated():
+            cursor = self._connection.cursor()
+            cursor.execute("VACUUM")
+            cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            (busy, *_) = cursor.fetchone() or (1,)
+            cursor.close()
+        if busy:
+            raise StoreUnavailable("the database is too busy to be tidied up: try again")
+
     def close(self) -> None:
         self._connection.close()

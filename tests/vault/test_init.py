@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import stat
-import threading
-from pathlib import Path
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nanogpt_proxy.errors import ConfigurationError, SealBroken, VaultError, WrongMasterKey
+from nanogpt_proxy.errors import SealBroken, VaultError, WrongMasterKey
 from nanogpt_proxy.models import Secret
-from nanogpt_proxy.vault import KEY_FILE, Vault, load_or_create_master
+from nanogpt_proxy.vault import Vault, key_id_of
 
 MASTER = Secret("000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f")
 OTHER = Secret("f" * 63 + "e")
@@ -151,51 +147,26 @@ def test_neither_key_shows_in_what_python_prints() -> None:
             assert KEY.reveal() not in repr(error)
 
 
-def test_the_first_start_makes_a_master_key(tmp_path: Path) -> None:
-    data = tmp_path / "data"
-    master, created = load_or_create_master(data, store_holds_keys=False, given=None)
-    assert created
-    Vault(master).verify(Vault(master).check_value())
-    assert stat.S_IMODE((data / KEY_FILE).stat().st_mode) == 0o600
-    assert stat.S_IMODE(data.stat().st_mode) == 0o700
-    again = load_or_create_master(data, store_holds_keys=True, given=None)
-    assert again == (master, False)
+def test_other_keys_open_and_one_seals() -> None:
+    vault = Vault(MASTER, also=[OTHER])
+    old = Vault(OTHER).seal(KEY, OWNER)
+    assert vault.open(old, OWNER) == KEY
+    assert key_id_of(old) != key_id_of(vault.seal(KEY, OWNER)) == vault.key_id
+    vault.use(Vault(OTHER).key_id)
+    assert Vault(OTHER).open(vault.seal(KEY, OWNER), OWNER) == KEY
 
 
-def test_a_store_with_keys_gets_no_new_master_key(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="backup"):
-        load_or_create_master(tmp_path, store_holds_keys=True, given=None)
-    assert not (tmp_path / KEY_FILE).exists()
+def test_a_key_that_is_not_at_hand_cannot_seal() -> None:
+    with pytest.raises(WrongMasterKey):
+        Vault(MASTER).use(Vault(OTHER).key_id)
 
 
-@pytest.mark.parametrize("holds", [False, True])
-def test_a_given_master_key_wins_and_makes_no_file(tmp_path: Path, holds: bool) -> None:
-    master, created = load_or_create_master(tmp_path, store_holds_keys=holds, given=MASTER)
-    assert (master, created) == (MASTER, False)
-    assert list(tmp_path.iterdir()) == []
-    (tmp_path / KEY_FILE).write_text(OTHER.reveal())
-    assert load_or_create_master(tmp_path, store_holds_keys=holds, given=MASTER)[0] == MASTER
-
-
-@pytest.mark.parametrize("text", ["", "short", "x" * 64, "é" * 64])
-def test_a_damaged_key_file_is_named_and_kept(tmp_path: Path, text: str) -> None:
-    (tmp_path / KEY_FILE).write_text(text)
-    with pytest.raises(ConfigurationError, match="64 hex digits") as caught:
-        load_or_create_master(tmp_path, store_holds_keys=False, given=None)
-    assert str(tmp_path / KEY_FILE) in str(caught.value)
-    assert (tmp_path / KEY_FILE).read_text() == text
-
-
-def test_two_first_starts_at_once_share_one_key(tmp_path: Path) -> None:
-    found: list[tuple[Secret, bool]] = []
-
-    def start() -> None:
-        found.append(load_or_create_master(tmp_path, store_holds_keys=False, given=None))
-
-    threads = [threading.Thread(target=start) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len({master for master, _ in found}) == 1
-    assert sum(created for _, created in found) == 1
+def test_an_unknown_key_id_makes_it_read_the_keys_again() -> None:
+    files: list[Secret] = []
+    vault = Vault(MASTER, reread=lambda: files)
+    sealed = Vault(OTHER).seal(KEY, OWNER)
+    with pytest.raises(WrongMasterKey):
+        vault.open(sealed, OWNER)
+    files.append(OTHER)
+    assert vault.open(sealed, OWNER) == KEY
+    assert vault.key_id == Vault(MASTER).key_id
