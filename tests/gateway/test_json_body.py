@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from nanogpt_proxy.errors import Refusal
 from nanogpt_proxy.gateway import json_body
 from nanogpt_proxy.gateway.json_body import AT_ONCE, Judge, Scanner, check
+from nanogpt_proxy.gateway.members import Members
 
 SMALL_STEP = 32  # bytes; no token of the grammar but strings and numbers is longer
 
@@ -264,7 +265,7 @@ def test_a_refusal_says_what_and_where_and_repeats_nothing() -> None:
 class Watched:
     """A body's patterns, with how many bytes each call was shown."""
 
-    NAMES = ("_space", "_inside", "_brackets", "_closing", "_bare", "_items", "_members")
+    NAMES = ("_space", "_inside", "_brackets", "_closing", "_bare", "_items", "_members", "_dull")
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.widest = 0
@@ -346,7 +347,7 @@ class _Clock:
 
 async def _judged(judge: Judge, body: bytes) -> bool:
     try:
-        await judge.check(body)
+        await judge.check(body, Members())
     except Refusal:
         return False
     return True

@@ -18,6 +18,7 @@ from nanogpt_proxy.gateway.bodies import HeldBody, PassedBody
 from nanogpt_proxy.gateway.context import Context
 from nanogpt_proxy.gateway.identity import who
 from nanogpt_proxy.gateway.local import Answer, answer_locally
+from nanogpt_proxy.gateway.redact import redact, redact_large
 from nanogpt_proxy.gateway.reply import Reply
 from nanogpt_proxy.gateway.report import Report
 from nanogpt_proxy.gateway.routes import Body, Kind, Match
@@ -137,11 +138,10 @@ class Exchange:
         if self._kind is Body.UPLOAD:
             self._send(body)
         elif len(body) <= json_body.AT_ONCE:
-            json_body.check(body)
-            self._send(body)
+            self._send(redact(body))
         else:
-            check = self._context.judge.check
-            self._await(lambda: check(body), lambda _: self._send(body))
+            judge = self._context.judge
+            self._await(lambda: redact_large(judge, body), self._send)
 
     def _send(self, body: bytes) -> None:
         self._sending.whole(body)

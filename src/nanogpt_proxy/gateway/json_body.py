@@ -16,6 +16,7 @@ from collections.abc import Callable
 import msgspec
 
 from nanogpt_proxy.errors import Refusal
+from nanogpt_proxy.gateway.members import IDENTITY, ONCE, Members
 
 AT_ONCE = 128 * 1024
 """Bodies up to this many bytes are judged in one go, within a few milliseconds at the worst."""
@@ -56,6 +57,10 @@ _bare = re.compile(_NUMBER + rb"|true|false|null").match
 # Runs of small values that are followed by a comma: most of a body in a few calls.
 _items = re.compile(rb"(?:" + _WS + _SMALL + rb",)*+").match
 _members = re.compile(rb"(?:" + _WS + _STRING + _WS + rb":" + _WS + _SMALL + rb",)*+").match
+# The same in the outermost object, as far as nobody wants to know their names.
+_NAMES = "|".join(sorted(IDENTITY | ONCE)).encode()
+_DULL = rb'"(?!(?:' + _NAMES + rb')")[^"\\\x00-\x1f]*+"'
+_dull = re.compile(rb"(?:" + _WS + _DULL + _WS + rb":" + _WS + _SMALL + rb",)*+").match
 
 
 def _malformed(reason: str) -> Refusal:
@@ -87,10 +92,13 @@ class Judge:
     def __init__(self) -> None:
         self._one_at_a_time = asyncio.Lock()
 
-    async def check(self, body: bytes) -> None:
-        """Gives way to everything else every few milliseconds; raises `Refusal` (400)."""
+    async def check(self, body: bytes, members: Members) -> None:
+        """Gives way to everything else every few milliseconds; raises `Refusal` (400).
+
+        `members` is told of those of the outermost object.
+        """
         async with self._one_at_a_time:
-            scanner = Scanner(body)
+            scanner = Scanner(body, members)
             turn_ends = time.monotonic() + _TURN
             while scanner.step():
                 if time.monotonic() >= turn_ends:
@@ -105,8 +113,10 @@ class Scanner:
     the body's length alone. States are methods named after what they expect.
     """
 
-    def __init__(self, body: bytes) -> None:
+    def __init__(self, body: bytes, members: Members | None = None) -> None:
         self._body = body
+        self._members = Members() if members is None else members
+        self._name = 0  # where the name of a member begins
         self._at = 0
         self._open = bytearray()
         self._in_key = False
@@ -171,6 +181,8 @@ class Scanner:
         if self._body[end : end + 1] == b'"':
             self._at = end + 1
             self._state = self._colon if self._in_key else self._after_value
+            if self._in_key and len(self._open) == 1:
+                self._members.named(self._body, self._name, self._at)
         elif end == self._at:
             raise self._fault("a string is cut short or holds what must be escaped")
         else:
@@ -197,8 +209,11 @@ class Scanner:
             self._state = self._value
 
     def _member(self) -> None:
-        if not self._run(_members):
+        outermost = len(self._open) == 1
+        if not self._run(_dull if outermost else _members):
             self._state = self._key
+        elif outermost:
+            self._members.passed(self._at - 1)
 
     def _run(self, pattern: _Pattern) -> int:
         """Reads as much as matches, within a step; how many bytes that was."""
@@ -210,6 +225,7 @@ class Scanner:
         if self._skip_space():
             if self._next() != b'"':
                 raise self._fault("a member's name is expected")
+            self._name = self._at
             self._at += 1
             self._in_key = True
             self._state = self._string
@@ -231,6 +247,8 @@ class Scanner:
             self._state = None
             return
         in_object = self._open[-1] == ord("{")
+        if len(self._open) == 1 and follows in (b",", b"}"):
+            self._members.ended(self._at, last=follows == b"}")
         if follows == b",":
             self._at += 1
             self._state = self._member if in_object else self._item
