@@ -14,7 +14,7 @@ import pytest
 from standin.process import StandIn
 from tests.functional.conftest import Start
 from tests.functional.running import ALICE, BOB, Proxy
-from tests.functional.wire import Answer, Wire, head_of
+from tests.functional.wire import PART, Answer, Wire, head_of
 
 CHAT = "/v1/chat/completions"
 UPLOAD = "/v1/audio/transcriptions"
@@ -122,7 +122,7 @@ def test_an_answer_before_the_request_was_whole_ends_its_connection(
     target = f"{UPLOAD}?scenario=early-answer:keep"
     with proxy.connect() as line:
         size = ("Content-Length", "100000")
-        line.send(head_of("POST", target, ALICE.headers(size, kind=MULTIPART)) + bytes(1000))
+        line.send(head_of("POST", target, ALICE.headers(size, kind=MULTIPART)) + PART + bytes(1000))
         early = line.answer()
         assert early.json["early"]
         (seen,) = nano.requests(since)

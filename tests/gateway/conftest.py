@@ -26,6 +26,10 @@ from nanogpt_proxy.metrics import Counters
 from nanogpt_proxy.models import Account, Secret
 from nanogpt_proxy.settings import Settings
 
+# An upload's beginning and end, with a file's bytes in between. Its boundary is "b".
+OPENING = b'--b\r\nContent-Disposition: form-data; name="file"\r\n\r\n'
+CLOSING = b"\r\n--b--\r\n"
+
 KEY = "sk-nano-01234567-89ab-cdef-0123-456789abcdef"
 
 

@@ -18,6 +18,7 @@ from nanogpt_proxy.gateway.bodies import HeldBody, PassedBody
 from nanogpt_proxy.gateway.context import Context
 from nanogpt_proxy.gateway.identity import who
 from nanogpt_proxy.gateway.local import Answer, answer_locally
+from nanogpt_proxy.gateway.multipart import filtered
 from nanogpt_proxy.gateway.redact import redact, redact_large
 from nanogpt_proxy.gateway.reply import Reply
 from nanogpt_proxy.gateway.report import Report
@@ -136,7 +137,7 @@ class Exchange:
 
     def _judge(self, body: bytes) -> None:
         if self._kind is Body.UPLOAD:
-            self._send(body)
+            self._send(filtered(body, self._request.fields[b"content-type"]))
         elif len(body) <= json_body.AT_ONCE:
             self._send(redact(body))
         else:
