@@ -27,7 +27,8 @@ SECRETS = (TOKEN, MASTER, *(user.key.removeprefix("sk-nano-") for user in ENROLL
 class Start(Protocol):
     """Starts a proxy with settings of its own, in front of `nano` unless they say otherwise."""
 
-    def __call__(self, **settings: object) -> Proxy: ...
+    def __call__(self, *prefix: str, **settings: object) -> Proxy:
+        """`prefix` is a command that runs ours; `None` as a value takes a setting out."""
 
 
 Connect = Callable[[], Wire]
@@ -60,22 +61,18 @@ def enrolled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-def launch(nano: StandIn, enrolled: Path, directory: Path, settings: dict[str, object]) -> Proxy:
-    """A proxy that does not listen yet; `None` as a value takes a setting out."""
-    shutil.copytree(enrolled, directory / "data")
-    (directory / ".env").touch()  # or the one of the checkout would be read
+def _settings(nano: StandIn, data: Path, given: dict[str, object]) -> dict[str, str]:
     environ: dict[str, object] = {
         "PATH": os.environ["PATH"],
-        "DATA_DIR": directory / "data",
+        "DATA_DIR": data,
         "DB_ENCRYPTION_KEY": MASTER,
         "PROXY_TOKEN": TOKEN,
         "PROXY_PORT": 0,
         "UPSTREAM_URL": nano.base_url,
         "LOG_LEVEL": "debug",
-        **settings,
+        **given,
     }
-    given = {name: str(value) for name, value in environ.items() if value is not None}
-    return Proxy(given, directory)
+    return {name: str(value) for name, value in environ.items() if value is not None}
 
 
 @pytest.fixture(scope="session")
@@ -96,8 +93,12 @@ def start(
 def _starter(nano: StandIn, enrolled: Path, directories: pytest.TempPathFactory) -> Iterator[Start]:
     with contextlib.ExitStack() as endings:
 
-        def start(**settings: object) -> Proxy:
-            proxy = launch(nano, enrolled, directories.mktemp("proxy"), settings)
+        def start(*prefix: str, **settings: object) -> Proxy:
+            directory = directories.mktemp("proxy")
+            shutil.copytree(enrolled, directory / "data")
+            (directory / ".env").touch()  # or the one of the checkout would be read
+            environ = _settings(nano, directory / "data", settings)
+            proxy = Proxy(environ, directory, prefix=prefix)
             endings.callback(proxy.check_said, SECRETS)
             endings.callback(proxy.stop)
             proxy.wait_listening()

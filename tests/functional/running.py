@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -63,13 +63,16 @@ ENROLLED = (ALICE, BOB, DISABLED, KEYLESS, REVOKED, PENNILESS)
 class Proxy:
     """A `serve` that was started for a test; what it says is kept until its end."""
 
-    def __init__(self, environ: Mapping[str, str], directory: Path) -> None:
+    def __init__(
+        self, environ: Mapping[str, str], directory: Path, *, prefix: Sequence[str] = ()
+    ) -> None:
+        """`prefix` is a command that runs ours."""
         self.environ = dict(environ)
         self._directory = directory
         self._said = ""
         self._changed = threading.Condition()
         self._process = subprocess.Popen(
-            [COMMAND, "serve"],
+            [*prefix, COMMAND, "serve"],
             env=self.environ,
             cwd=directory,
             stdin=subprocess.DEVNULL,

@@ -20,7 +20,7 @@ from tests.functional.wire import PART, Answer, chunk, head_of
 CHAT = "/v1/chat/completions"
 UPLOAD = "/v1/audio/transcriptions"
 MULTIPART = "multipart/form-data; boundary=b"
-WORKERS, CALLS = 16, 125
+WORKERS, CALLS = 16, 250
 USERS = (ALICE, BOB)
 
 

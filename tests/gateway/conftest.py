@@ -170,7 +170,9 @@ class Upstream(Wire):
 class Answers:
     """Reads what a client got, as a client reads it."""
 
-    def __init__(self, data: bytes, methods: Iterable[str] = ()) -> None:
+    def __init__(self, data: bytes, *, repeated: bool = False) -> None:
+        """`repeated` headers are a fault unless they are allowed."""
+        self._repeated = repeated
         self.statuses: list[int] = []
         self.headers: list[dict[str, str]] = []
         self.bodies: list[bytes] = []
@@ -185,7 +187,7 @@ class Answers:
         self.whole.append(False)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        assert name.decode() not in self.headers[-1], "a header comes twice"
+        assert self._repeated or name.decode() not in self.headers[-1], "a header comes twice"
         self.headers[-1][name.decode()] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:

@@ -154,6 +154,16 @@ def test_responses_end_with_an_error_event_and_done() -> None:
     assert said["message"] == "NanoGPT closed — too early."
 
 
+@pytest.mark.parametrize(
+    "cut", [b'event: content_block_delta\ndata: {"ty', b"event: mess", b"data:"]
+)
+def test_a_cut_event_of_messages_is_one_that_clients_skip(cut: bytes) -> None:
+    text = EVENT + cut
+    first, skipped, error = frames(text + tail(Dialect.MESSAGES, text).broken_ending(REFUSAL))
+    assert first[0] == "message"
+    assert (skipped[0], error[0]) == ("ping", "error")
+
+
 @pytest.mark.parametrize("dialect", list(Dialect))
 def test_a_stream_that_was_complete_gets_no_error(dialect: Dialect) -> None:
     ending = STOP if dialect is Dialect.MESSAGES else DONE

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from nanogpt_proxy.errors import SealBroken, StoreUnavailable
 from nanogpt_proxy.gateway import json_body
@@ -30,9 +32,9 @@ def chunk(data: bytes) -> bytes:
 
 def head_and_body(sent: bytes) -> tuple[str, dict[str, str], bytes]:
     head, _, body = sent.partition(b"\r\n\r\n")
-    line, *lines = head.decode().split("\r\n")
-    fields = dict(header.split(": ", 1) for header in lines)
-    assert len(fields) == len(lines)
+    line, *headers = head.decode("latin-1").split("\r\n")
+    fields = dict(header.split(": ", 1) for header in headers)
+    assert len(fields) == len(headers)
     return line, fields, body
 
 
@@ -140,10 +142,21 @@ async def test_a_header_that_could_mean_two_users_is_refused(gateway: Gateway) -
     assert gateway.pool.wires == []
 
 
-async def test_errors_of_messages_are_in_anthropics_words(gateway: Gateway) -> None:
-    client = gateway.connect(gateway.call(start="POST /v1/messages", authorization=None))
+@pytest.mark.parametrize(
+    ("start", "kind"),
+    [
+        ("POST /v1/messages", "authentication_error"),
+        ("POST /v1/messages/count_tokens?a=b", "authentication_error"),
+        ("POST /v1/messages/batches", "not_found_error"),
+        ("GET /v1/messages", "invalid_request_error"),
+    ],
+)
+async def test_errors_of_messages_are_in_anthropics_words(
+    start: str, kind: str, gateway: Gateway
+) -> None:
+    client = gateway.connect(gateway.call(start=start, authorization=None))
     said = json.loads(Answers(client.sent).bodies[0])
-    assert (said["type"], said["error"]["type"]) == ("error", "authentication_error")
+    assert (said["type"], said["error"]["type"]) == ("error", kind)
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{", b'{"a":1}{', b"\xff"])
@@ -258,6 +271,20 @@ async def test_an_upload_goes_up_as_it_comes(gateway: Gateway) -> None:
     gateway.upstream.feed(ANSWER)
     assert Answers(client.sent).statuses == [200]
     assert gateway.pool.released == [gateway.upstream.connection]
+    assert gateway.at_rest()
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_a_small_upload_goes_up_in_one_piece(chunked: bool, gateway: Gateway) -> None:
+    body = OPENING + b"hello" + CLOSING
+    if chunked:
+        sent = gateway.head(**UPLOAD, transfer_encoding="chunked") + chunk(body) + b"0\r\n\r\n"
+    else:
+        sent = gateway.call(body, **UPLOAD)
+    gateway.connect(sent)
+    _, fields, arrived = head_and_body(gateway.upstream.sent)
+    assert (arrived, fields["content-length"]) == (body, str(len(body)))
+    gateway.upstream.feed(ANSWER)
     assert gateway.at_rest()
 
 
@@ -495,6 +522,35 @@ async def test_one_that_leaves_in_the_same_turn_leaves_no_warning_behind(
     assert [str(warning.message) for warning in said] == []
 
 
+async def test_a_connection_that_ends_before_the_call_has_left_is_replaced(
+    gateway: Gateway,
+) -> None:
+    client = gateway.connect(gateway.call(BODY))
+    first = gateway.upstream
+    first.protocol.data_received(ANSWER.replace(b"a", b"x"))  # somebody's stray answer
+    assert first.closed and first.sent == b""
+    assert gateway.upstream is not first
+    assert head_and_body(gateway.upstream.sent)[2] == BODY
+    gateway.upstream.feed(ANSWER)
+    assert Answers(client.sent).bodies == [b'{"a":1}']
+    assert gateway.outcomes == [("chat/completions", 200, "complete")]
+    assert gateway.at_rest()
+
+
+async def test_a_fault_of_ours_is_told_and_logged(
+    gateway: Gateway, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: Account) -> None:
+        raise RuntimeError("a secret inside")
+
+    monkeypatch.setattr(gateway.tickets, "admit", fail)
+    client = gateway.connect(gateway.call(BODY))
+    answers = Answers(client.sent)
+    assert (answers.statuses, "x-should-retry" in answers.headers[0]) == ([500], False)
+    assert b"secret" not in client.sent and "a secret inside" in caplog.text
+    assert gateway.at_rest()
+
+
 async def test_nobody_there_may_be_tried_again(gateway: Gateway) -> None:
     gateway.pool.ready = False
     client = gateway.connect(gateway.call(BODY))
@@ -615,6 +671,18 @@ async def test_a_stream_that_falls_silent_times_out() -> None:
     assert gateway.upstream.aborted and gateway.at_rest()
 
 
+async def test_a_client_that_never_reads_on_is_left() -> None:
+    gateway = Gateway(make_settings(stream_idle_timeout=SOON))
+    client = gateway.connect(gateway.call(BODY))
+    gateway.upstream.feed(SSE + chunk(EVENT))
+    client.take()
+    client.protocol.pause_writing()
+    await timeout(client)
+    assert client.aborted
+    assert b"upstream_timeout" not in client.sent  # NanoGPT is not to blame
+    assert gateway.upstream.aborted and gateway.at_rest()
+
+
 async def test_a_body_that_stops_coming_times_out() -> None:
     gateway = Gateway(make_settings(body_timeout=SOON))
     json_call = gateway.connect(gateway.call(BODY)[:-1])
@@ -708,3 +776,50 @@ async def test_health_needs_no_token_and_is_not_logged(gateway: Gateway) -> None
     assert Answers(unready.sent).statuses == [503]
     assert Answers(ready.sent).statuses in ([200], [503])
     assert gateway.log.lines == []
+
+
+# What may cross the border, on real bytes.
+
+UP = {
+    *("accept", "content-type", "x-provider", "x-billing-mode", "x-use-byok", "x-byok-provider"),
+    *("memory", "memory_expiration_days", "moderation", "moderation-model", "redaction"),
+    *("redacted", "piiredaction", "piiredacted", "anthropic-beta", "anthropic-version"),
+    *("x-prompt-caching-cut-after", "x-team-id", "x-encryption-key", "x-encryption-passphrase"),
+    *("idempotency-key", "authorization", "accept-encoding", "user-agent"),
+    *("host", "content-length"),
+}
+NOT_DOWN = {"set-cookie", "connection", "keep-alive", "upgrade", "te", "trailer", "alt-svc", "via"}
+names = st.sampled_from(
+    [
+        *("X-Provider", "X_Provider", "Cookie", "Authorization", "X-Api-Key", "X_API_KEY"),
+        *("X-OpenWebUI-User-Email", "X-Forwarded-For", "Origin", "Referer", "Via", "TE"),
+        *("Connection", "Keep-Alive", "Trailer", "Set-Cookie", "Alt-Svc", "X-Request-ID"),
+        *("Content-Type", "Content_Length", "Transfer_Encoding", "Memory-Expiration-Days"),
+    ]
+) | st.text("!#$%&'*+-.^_`|~09azAZ", min_size=1, max_size=12)
+lines = st.lists(
+    st.tuples(names.map(str.encode), st.binary(max_size=20)).map(b": ".join), max_size=8
+).map(lambda parts: b"".join(part + b"\r\n" for part in parts))
+
+
+@given(lines, lines)
+def test_no_header_outside_the_lists_crosses_the_border(up: bytes, down: bytes) -> None:
+    async def cross() -> None:
+        gateway = Gateway(make_settings())
+        sent = gateway.call(BODY)
+        client = gateway.connect(sent.replace(b"\r\n", b"\r\n" + up, 1))
+        if not gateway.pool.wires:
+            assert Answers(client.sent).statuses[0] >= 400
+            return
+        went_up = gateway.upstream.sent
+        assert went_up.endswith(b"\r\n\r\n" + BODY)
+        _, fields, _ = head_and_body(went_up)
+        assert fields.keys() <= UP
+        assert fields["authorization"] == f"Bearer {KEY}"
+        gateway.upstream.feed(ANSWER.replace(b"\r\n", b"\r\n" + down, 1))
+        gateway.upstream.end()
+        answer = Answers(client.sent, repeated=True)
+        assert answer.statuses in ([200], [502])
+        assert not answer.headers[0].keys() & NOT_DOWN
+
+    asyncio.run(cross())

@@ -231,3 +231,28 @@ def test_no_header_outside_the_list_comes_down(said: list[tuple[bytes, bytes]]) 
     assert not {name for name, _ in passed} & NEVER_DOWN
     kept = [(name.lower(), text) for name, text in said if name.lower() in headers._DOWN]
     assert passed == kept
+
+
+def test_strangers_cannot_fill_the_memory_with_names() -> None:
+    for number in range(5000):
+        read([(b"X-%d" % number + b"x" * 60_000, b"")])
+        downward([(b"X-%d" % number + b"x" * 60_000, b"")])
+    for names in (headers._request_names, headers._answer_names):
+        assert sum(map(len, names)) < 200_000
+
+
+def test_strangers_cannot_keep_the_usual_names_from_being_remembered() -> None:
+    for number in range(5000):
+        read([(b"X-%d" % number, b"")])
+    read([(b"Content-TYPE", b"a")])
+    assert b"Content-TYPE" in headers._request_names
+
+
+def test_what_a_connection_header_names_ends_here() -> None:
+    """RFC 9110, 7.6.1, in both directions."""
+    said = [(b"Connection", b"close, X-Team-Id"), (b"X-Team-Id", b"t"), (b"X-Provider", b"p")]
+    up = dict(lines(upward(read(said), KEY)))
+    assert b"x-team-id" not in up
+    assert up[b"x-provider"] == b"p"
+    answer = [(b"X-Cost", b"1"), (b"ETag", b"e"), (b"Connection", b"keep-alive, x-cost")]
+    assert downward(answer) == [(b"etag", b"e")]

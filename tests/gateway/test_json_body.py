@@ -25,6 +25,12 @@ def scan(body: bytes) -> None:
         pass
 
 
+def at_once(body: bytes) -> None:
+    """As the exchange does it: what is not judged at once goes to the scanner."""
+    if not check(body):
+        scan(body)
+
+
 def accepts(judge: Callable[[bytes], None], body: bytes) -> bool:
     try:
         judge(body)
@@ -152,13 +158,13 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize("judge", [check, scan])
+@pytest.mark.parametrize("judge", [at_once, scan])
 @pytest.mark.parametrize("body", GOOD, ids=range(len(GOOD)))
 def test_what_is_one_object_is_taken(judge: Callable[[bytes], None], body: bytes) -> None:
     assert accepts(judge, body)
 
 
-@pytest.mark.parametrize("judge", [check, scan])
+@pytest.mark.parametrize("judge", [at_once, scan])
 @pytest.mark.parametrize("body", BAD, ids=range(len(BAD)))
 def test_what_is_not_is_refused(judge: Callable[[bytes], None], body: bytes) -> None:
     assert not accepts(judge, body)
@@ -182,7 +188,7 @@ def test_a_body_cut_anywhere_is_refused() -> None:
     assert accepts(scan, whole)
     for end in range(len(whole)):
         assert not accepts(scan, whole[:end])
-        assert not accepts(check, whole[:end])
+        assert not accepts(at_once, whole[:end])
 
 
 values = st.recursive(
@@ -228,7 +234,7 @@ def bodies(draw: st.DrawFn) -> bytes:
 @example(rb'{"a":"\u00' + b'"}')
 def test_all_judges_agree_with_the_standard_library(body: bytes) -> None:
     verdict = expected(body)
-    assert accepts(check, body) is verdict
+    assert accepts(at_once, body) is verdict
     assert accepts(scan, body) is verdict
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(json_body, "_STEP", SMALL_STEP)
@@ -246,7 +252,7 @@ def _numbers(body: bytes) -> list[bytes]:
 @given(st.lists(st.sampled_from([*'{}[]:,"', '"a"', "1", "-", " ", "\\", "true"]), max_size=14))
 def test_all_judges_agree_on_any_order_of_tokens(tokens: list[str]) -> None:
     body = b"{" + "".join(tokens).encode()
-    assert accepts(check, body) is accepts(scan, body) is expected(body)
+    assert accepts(at_once, body) is accepts(scan, body) is expected(body)
 
 
 def test_a_number_longer_than_a_step_is_refused() -> None:
@@ -386,3 +392,11 @@ async def test_who_leaves_while_waiting_for_the_judge_holds_nobody_up() -> None:
     first.cancel()
     second.cancel()
     assert await third
+
+
+def test_what_would_take_long_is_left_to_the_judge() -> None:
+    deep = b'{"a":' + b'[{"b":' * 3000 + b"1" + b"}]" * 3000 + b"}"
+    assert len(deep) < AT_ONCE
+    assert check(deep) is False
+    assert check(b'{"a":"' + b"x" * AT_ONCE + b'"}') is False
+    assert check(rb'{"lone":"\ud800"}') is True

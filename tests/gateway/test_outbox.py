@@ -79,3 +79,21 @@ async def test_each_flush_begins_another_turn() -> None:
     assert outbox.turn == before
     await turns(1)
     assert outbox.turn == before + 1
+
+
+class Broken(Pipe):
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        raise OSError("no more")
+
+    def abort(self) -> None:
+        self.closed = True
+
+
+async def test_one_write_that_fails_takes_no_other_with_it() -> None:
+    outbox, log = Outbox(asyncio.get_running_loop()), list[tuple[str, bytes]]()
+    broken = Broken("broken", log)
+    outbox.write(broken, b"1")
+    outbox.write(Pipe("whole", log), b"2")
+    outbox.flush()
+    assert log == [("whole", b"2")]
+    assert broken.closed

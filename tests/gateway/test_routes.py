@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nanogpt_proxy.errors import Refusal
-from nanogpt_proxy.gateway.routes import Body, Dialect, Kind, match
+from nanogpt_proxy.gateway.routes import Body, Dialect, Kind, dialect, match
 
 POSTS = {
     "chat/completions": (Body.JSON, Dialect.CHAT),
@@ -69,6 +69,7 @@ def test_ids_of_models_hold_slashes(target: bytes, model: str) -> None:
 
 @pytest.mark.parametrize("method", [b"GET", b"DELETE"])
 def test_stored_responses_are_read_and_deleted(method: bytes) -> None:
+    assert match(method, b"/v1/responses/a/").path == b"/responses/a"
     found = match(method, b"/v1/responses/resp_0.A-z")
     assert (found.route.name, found.route.body) == ("responses/{id}", Body.NONE)
     assert (found.route.dialect, found.path) == (Dialect.RESPONSES, b"/responses/resp_0.A-z")
@@ -160,6 +161,21 @@ def test_an_absolute_target_counts_by_its_path() -> None:
 def test_a_fragment_is_refused() -> None:
     assert refusal(b"GET", b"/v1/models#a").status == 400
     assert refusal(b"POST", b"/v1/chat/completions#/../keys").status == 400
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        (b"/v1/messages", Dialect.MESSAGES),
+        (b"/v1/messages/batches?a=b", Dialect.MESSAGES),
+        (b"/v1/messages?a=b", Dialect.MESSAGES),
+        (b"/v1/messagesx", Dialect.PLAIN),
+        (b"/v1/chat?a=/v1/messages", Dialect.PLAIN),
+        (b"", Dialect.PLAIN),
+    ],
+)
+def test_below_messages_refusals_are_in_anthropics_words(target: bytes, expected: Dialect) -> None:
+    assert dialect(target) is expected
 
 
 @given(st.sampled_from(METHODS), st.binary(max_size=40))

@@ -13,13 +13,12 @@ from typing import TypeVar
 
 from nanogpt_proxy.directory import NOT_LOADED
 from nanogpt_proxy.errors import Refusal
-from nanogpt_proxy.gateway import answers, json_body, refusals, routes
+from nanogpt_proxy.gateway import answers, refusals, routes
 from nanogpt_proxy.gateway.bodies import HeldBody, PassedBody
+from nanogpt_proxy.gateway.border import cross
 from nanogpt_proxy.gateway.context import Context
 from nanogpt_proxy.gateway.identity import who
 from nanogpt_proxy.gateway.local import Answer, answer_locally
-from nanogpt_proxy.gateway.multipart import filtered
-from nanogpt_proxy.gateway.redact import redact, redact_large
 from nanogpt_proxy.gateway.reply import Reply
 from nanogpt_proxy.gateway.report import Report
 from nanogpt_proxy.gateway.routes import Body, Kind, Match
@@ -136,13 +135,11 @@ class Exchange:
         self._judge(body)
 
     def _judge(self, body: bytes) -> None:
-        if self._kind is Body.UPLOAD:
-            self._send(filtered(body, self._request.fields[b"content-type"]))
-        elif len(body) <= json_body.AT_ONCE:
-            self._send(redact(body))
+        clean = cross(body, self._kind, self._request, self._context.judge, None)
+        if isinstance(clean, bytes):
+            self._send(clean)
         else:
-            judge = self._context.judge
-            self._await(lambda: redact_large(judge, body), self._send)
+            self._await(clean, self._send)
 
     def _send(self, body: bytes) -> None:
         self._sending.whole(body)
@@ -199,6 +196,8 @@ class Exchange:
             self._request.keep_alive = False
             waits = self._held is not None and self._held.waits_for_room
             refusal = refusals.overloaded() if waits else refusals.body_timeout()
+        elif self._sending.answer_paused:
+            return self._client.abort()  # it does not read, and would not read this either
         elif self._reply.begun:
             refusal = refusals.stream_idle()
         else:

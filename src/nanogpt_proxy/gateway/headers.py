@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
+from functools import lru_cache
 
 from nanogpt_proxy import __version__
 from nanogpt_proxy.errors import Refusal
@@ -66,7 +67,7 @@ _UP: Mapping[bytes, bytes] = {
     )
 }
 # Read by us alone. Spelled with `_` these are other headers to the parser, and so to us.
-_FRAMING = frozenset({b"host", b"content-length", b"transfer-encoding", b"expect"})
+_FRAMING = frozenset({b"host", b"connection", b"content-length", b"transfer-encoding", b"expect"})
 _READ_ONLY = frozenset({b"content-encoding"})
 _KNOWN = _GUARDED | _READ_ONLY | _FRAMING | _UP.keys()
 
@@ -113,10 +114,11 @@ class _Spellings(dict[bytes, bytes | None]):
     """Names as they are spelled to known ones in their folded form; `None` is unknown.
 
     Clients use few spellings, again and again, so these are remembered. Strangers may send any
-    number, so only so many.
+    number of any length: long ones are not, and when there are too many, all are forgotten.
     """
 
     _MOST = 1024
+    _LONGEST = 64  # bytes
 
     def __init__(self, known: AbstractSet[bytes], exact: AbstractSet[bytes] = frozenset()) -> None:
         super().__init__()
@@ -127,13 +129,15 @@ class _Spellings(dict[bytes, bytes | None]):
         folded: bytes | None = fold(name)
         if folded not in self._known or (b"_" in name and folded in self._exact):
             folded = None
-        if len(self) < self._MOST:
+        if len(name) <= self._LONGEST:
+            if len(self) >= self._MOST:
+                self.clear()
             self[name] = folded
         return folded
 
 
 _request_names = _Spellings(_KNOWN, exact=_FRAMING)
-_answer_names = _Spellings(_DOWN, exact=_DOWN)
+_answer_names = _Spellings(_DOWN | {b"connection"}, exact=_DOWN)
 
 
 def read(raw: Iterable[tuple[bytes, bytes]], *, guard: bool = True) -> Fields:
@@ -159,7 +163,17 @@ def read(raw: Iterable[tuple[bytes, bytes]], *, guard: bool = True) -> Fields:
         if value:
             before = fields.get(folded)
             fields[folded] = value if before is None else before + b", " + value
+    connection = fields.get(b"connection")
+    if connection is not None:
+        for name in _named(connection) & _UP.keys():
+            fields.pop(name, None)
     return fields
+
+
+@lru_cache(maxsize=256)
+def _named(connection: bytes) -> frozenset[bytes]:
+    """The headers that a Connection header calls hop-by-hop (RFC 9110, 7.6.1)."""
+    return frozenset(fold(name.strip()) for name in connection.split(b","))
 
 
 def _ambiguous(name: bytes) -> Refusal:
@@ -188,8 +202,13 @@ def anonymous() -> bytes:
 def downward(raw: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
     """The headers of NanoGPT's answer that the client sees, names in lower case."""
     passed = []
+    hop_by_hop: frozenset[bytes] = frozenset()
     for name, value in raw:
         known = _answer_names[name]
-        if known is not None:
+        if known == b"connection":
+            hop_by_hop |= _named(value)
+        elif known is not None:
             passed.append((known, value))
-    return passed
+    if hop_by_hop.isdisjoint(_DOWN):
+        return passed
+    return [pair for pair in passed if pair[0] not in hop_by_hop]

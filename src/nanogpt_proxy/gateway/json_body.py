@@ -19,7 +19,10 @@ from nanogpt_proxy.errors import Refusal
 from nanogpt_proxy.gateway.members import IDENTITY, ONCE, Members
 
 AT_ONCE = 128 * 1024
-"""Bodies up to this many bytes are judged in one go, within a few milliseconds at the worst."""
+"""Bodies up to this many bytes are judged by msgspec in one go, in a millisecond or so."""
+
+SCAN_AT_ONCE = 4 * 1024
+"""And up to this many by the scanner, in some milliseconds at the worst."""
 
 _STEP = 64 * 1024  # bytes that one step of the scanner looks at
 _TURN = 0.004  # seconds that a large body may keep the event loop before others have their turn
@@ -69,8 +72,10 @@ def _malformed(reason: str) -> Refusal:
     )
 
 
-def check(body: bytes) -> None:
-    """Judges a body at once; raises `Refusal` (400)."""
+def check(body: bytes) -> bool:
+    """Judges a body at once; `False` leaves it to `Judge`. Raises `Refusal` (400)."""
+    if len(body) > AT_ONCE:
+        return False
     if not body.lstrip(b" \t\n\r").startswith(b"{"):
         raise _malformed("it does not start with {")
     try:
@@ -81,9 +86,12 @@ def check(body: bytes) -> None:
         raise _malformed("it is not UTF-8") from None
     except (msgspec.DecodeError, RecursionError):
         # msgspec refuses lone surrogates and deep nesting too, which are JSON all the same.
+        if len(body) > SCAN_AT_ONCE:
+            return False
         scanner = Scanner(body)
         while scanner.step():
             pass
+    return True
 
 
 class Judge:

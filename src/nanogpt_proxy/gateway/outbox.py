@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+
+_logger = logging.getLogger(__name__)
 
 
 class Outbox:
@@ -29,5 +32,10 @@ class Outbox:
         self.turn += 1
         writes, self._writes = self._writes, []
         for transport, data in writes:
-            if not transport.is_closing():
+            if transport.is_closing():
+                continue
+            try:
                 transport.write(data)
+            except Exception:  # it must not take everybody else's writes with it
+                _logger.exception("a write failed")
+                transport.abort()

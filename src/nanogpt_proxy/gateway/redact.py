@@ -22,14 +22,17 @@ _escaped_letter = re.compile(rb"\\u00[4-7]").search
 _empty = re.compile(rb"[ \t\n\r]*+\{[ \t\n\r]*+\}").match
 
 
-def redact(body: bytes, tag: bytes | None = None) -> bytes:
+def redact(body: bytes, tag: bytes | None = None) -> bytes | None:
     """What of a body goes up, with a pseudonym as its `user` where there is one.
 
-    The body is no longer than `json_body.AT_ONCE`. Raises `Refusal` (400) when it is no JSON
-    object, or leaves in doubt which `model` or `stream` counts.
+    `None` leaves it to `redact_large`. Raises `Refusal` (400) when it is no JSON object, or
+    leaves in doubt which `model` or `stream` counts.
     """
-    json_body.check(body)
+    if not json_body.check(body):
+        return None
     if _is_suspect(body):
+        if len(body) > json_body.SCAN_AT_ONCE:
+            return None
         members = Members()
         scanner = Scanner(body, members)
         while scanner.step():
@@ -39,7 +42,7 @@ def redact(body: bytes, tag: bytes | None = None) -> bytes:
 
 
 async def redact_large(judge: Judge, body: bytes, tag: bytes | None = None) -> bytes:
-    """The same for any size; gives way to everything else every few milliseconds."""
+    """The same for any body; gives way to everything else every few milliseconds."""
     members = Members()
     await judge.check(body, members)
     body = members.without(body)

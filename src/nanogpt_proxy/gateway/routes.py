@@ -159,8 +159,8 @@ def _look_up(path: bytes) -> tuple[Mapping[bytes, Route], bytes, str | None]:
             return methods, below.removesuffix(b"/"), None
         if below.startswith(b"/models/"):
             return _MODEL, below, unquote(below[8:].decode("latin-1"))
-        if _RESPONSE_PATH.fullmatch(below):
-            return _RESPONSE, below, None
+        if _RESPONSE_PATH.fullmatch(below.removesuffix(b"/")):
+            return _RESPONSE, below.removesuffix(b"/"), None
     elif methods := _HEALTH.get(path):
         return methods, path, None
     raise Refusal(

@@ -14,6 +14,9 @@ from nanogpt_proxy.gateway.server import ClientConnection, Phase, Request
 from nanogpt_proxy.gateway.upstream import AnswerSink, Failure, UpstreamConnection
 from nanogpt_proxy.models import Secret
 
+# A request no larger than this is kept until its answer: it costs less than to forget it.
+_KEPT = 16 * 1024
+
 
 class Owner(AnswerSink, Protocol):
     """Whose request it is."""
@@ -43,6 +46,8 @@ class Sending:
         self._passed: PassedBody | None = None
         self._connection: UpstreamConnection | None = None
         self._in_queue = False
+        self.answer_paused = False
+        """The client reads more slowly than NanoGPT answers."""
         self.went_up = False
         """Something of the request may have reached NanoGPT."""
 
@@ -55,7 +60,8 @@ class Sending:
 
     def whole(self, body: bytes) -> None:
         """Sends a request whose body is at hand."""
-        framing = b"content-length: %d\r\n" % len(body) if body else b""
+        bodiless = not body and self._request.method != b"POST"
+        framing = b"" if bodiless else b"content-length: %d\r\n" % len(body)
         self._data = b"%b%b\r\n%b" % (self._data, framing, body)
         self._acquire()
 
@@ -102,16 +108,17 @@ class Sending:
             self._client.expect(Phase.UPSTREAM, self._context.settings.first_byte_timeout)
 
     def drained(self) -> None:
-        self._data = b""
         if self._passed is not None:
             self._client.resume_reading()
             self._client.expect(Phase.BODY, self._context.settings.body_timeout)
 
     def pause_answer(self) -> None:
+        self.answer_paused = True
         if self._connection is not None:
             self._connection.pause()
 
     def resume_answer(self) -> None:
+        self.answer_paused = False
         if self._connection is not None:
             self._connection.resume()
 
@@ -139,6 +146,9 @@ class Sending:
         else:
             self._in_queue = True
 
+    def _forget(self) -> None:
+        self._data = b""
+
     def _guard(self, step: Callable[[], None]) -> None:
         if self._owner is not None:
             self._owner.guard(step)
@@ -146,7 +156,7 @@ class Sending:
     def _send(self, connection: UpstreamConnection) -> None:
         owner = self._owner
         if owner is None:
-            connection.drop()
+            self._context.pool.release(connection)
             return
         self._connection = connection
         self.went_up = True
@@ -154,6 +164,8 @@ class Sending:
         connection.begin(
             owner, self._data, whole=passed is None, release=self._context.pool.release
         )
+        if len(self._data) > _KEPT:
+            self._context.loop.call_soon(self._forget)  # after the outbox has made its writes
         if passed is not None:
             self._data = b""
             self._client.resume_reading()

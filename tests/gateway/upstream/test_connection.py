@@ -421,3 +421,23 @@ async def test_what_comes_before_the_request_has_left_is_nobodys_answer(
     await turns()
     assert asked.sent == b"", "it does not leave any more"
     assert sink.unsent == 1, "told once"
+
+
+def test_an_answer_before_the_end_of_an_upload_has_left_closes_it() -> None:
+    asked = Asked(whole=False)
+    asked.connection.send(b"the end")
+    asked.connection.sent_whole()
+    asked.protocol.data_received(PLAIN)  # the end of the upload is still in the outbox
+    assert asked.sink.ended == 1
+    assert not asked.reusable
+
+
+def test_a_sink_that_fails_at_the_end_is_told(
+    asked: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise RuntimeError("oh no")
+
+    monkeypatch.setattr(asked.sink, "answer", fail)
+    asked.feed(PLAIN)
+    assert asked.sink.failure is Failure.GARBLED

@@ -361,3 +361,24 @@ async def test_who_gives_up_leaves_no_socket_behind(certificate: Path) -> None:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
             await closed.wait()
+
+
+async def test_who_gives_up_while_connecting_leaves_no_socket_behind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    loop = asyncio.get_running_loop()
+    tried: list[socket.socket] = []
+
+    async def hang(sock: socket.socket, _: Any) -> None:
+        tried.append(sock)
+        await loop.create_future()
+
+    monkeypatch.setattr(loop, "sock_connect", hang)
+    task = loop.create_task(dialled(origin_at(9), 5))
+    async with asyncio.timeout(5):
+        while not tried:  # noqa: ASYNC110 - it has no event
+            await asyncio.sleep(0.001)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert tried[0].fileno() == -1

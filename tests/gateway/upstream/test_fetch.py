@@ -94,3 +94,12 @@ async def test_who_gives_up_leaves_nothing_behind(pool: Pool, dialled: Dialled) 
     dialled.succeed()
     await turns()
     assert dialled.wires[1].sent == b""
+
+
+async def test_a_connection_that_ends_before_the_request_has_left_is_a_failure(
+    pool: Pool, dialled: Dialled
+) -> None:
+    task = await start(pool)
+    dialled.wires[0].end()
+    with pytest.raises(FetchFailed, match="closed the connection"):
+        await task

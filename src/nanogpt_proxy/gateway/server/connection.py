@@ -256,8 +256,9 @@ class ClientConnection(asyncio.Protocol):
             return
         self.resume_reading()
         self._outbox.flush()
+        unread = self._transport.get_write_buffer_size() > 0
         self._transport.write_eof()
-        self.expect(Phase.LINGER, _LINGER_SECONDS)
+        self.expect(Phase.LINGER, _FLUSH_SECONDS if unread else _LINGER_SECONDS)
 
     def _close(self, patience: float = _FLUSH_SECONDS) -> None:
         """Closes once what was written is sent, or the client takes too long to read it."""
@@ -280,7 +281,7 @@ class ClientConnection(asyncio.Protocol):
         try:
             if phase in (Phase.IDLE, Phase.DRAIN):
                 self._ending = True
-                self._transport.close()
+                self._close(_LINGER_SECONDS)
             elif phase is Phase.LINGER:
                 self._transport.abort()
             elif phase is Phase.HEAD:

@@ -101,7 +101,6 @@ class AnswerParser:
         self._body_fed += behind
         if self._extras is not None:
             self._extras.fed(behind)
-            self._extras.data(sum(map(len, self.chunks)))
         self._tail = data[-8:] if len(data) >= 8 else (self._tail + data)[-8:]
 
     def _out_of_bounds(self) -> bool:
@@ -155,6 +154,8 @@ class AnswerParser:
         if not self.ended:
             self._body_size += len(data)
             self.chunks.append(data)
+            if self._extras is not None:
+                self._extras.data(len(data))
 
     def on_chunk_header(self) -> None:
         if self._extras is not None:

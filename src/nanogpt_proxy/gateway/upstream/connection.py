@@ -65,7 +65,8 @@ class UpstreamConnection(asyncio.Protocol):
         self._parser = AnswerParser()
         self._sink: AnswerSink | None = None
         self._request_sent = False
-        self._turn = -1
+        self._turn = -1  # the outbox's, when the request was begun
+        self._last_turn = -1  # and when the last of it was written
         self._paused = False
         self._lost = False
         self.idle_since = 0.0
@@ -80,11 +81,15 @@ class UpstreamConnection(asyncio.Protocol):
         if self._sink is None or self._unsent():
             self._fail(Failure.CLOSED)  # nobody asked for this
             return
+        sink = self._sink
         try:
             self._read(data)
         except Exception:
             _logger.exception("an answer could not be handled")
-            self._fail(Failure.GARBLED)
+            if self._sink is sink:
+                self._fail(Failure.GARBLED)
+            else:  # the connection is no longer for this one, and perhaps for another already
+                sink.answer_failed(Failure.GARBLED)
 
     def eof_received(self) -> None:
         if self._sink is not None and not self._unsent() and self._parser.end_of_stream():
@@ -132,6 +137,7 @@ class UpstreamConnection(asyncio.Protocol):
     def send(self, data: bytes) -> None:
         """Sends more of the request's body, framed."""
         if not self._lost:
+            self._last_turn = self._outbox.turn
             self._outbox.write(self._transport, data)
 
     def sent_whole(self) -> None:
@@ -200,7 +206,8 @@ class UpstreamConnection(asyncio.Protocol):
         sink.answer(head, chunks, True)
 
     def _reusable(self, parser: AnswerParser) -> bool:
-        sent = self._request_sent and self._transport.get_write_buffer_size() == 0
+        left = self._last_turn != self._outbox.turn
+        sent = self._request_sent and left and self._transport.get_write_buffer_size() == 0
         return parser.keep_alive and sent and not self._lost and parser.ended_exactly()
 
     def _read_what_came(self) -> None:
