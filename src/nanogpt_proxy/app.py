@@ -31,6 +31,7 @@ from nanogpt_proxy.limits import Limits
 from nanogpt_proxy.metrics import Counters
 from nanogpt_proxy.models import Secret
 from nanogpt_proxy.opening import Opened, open_store_and_vault
+from nanogpt_proxy.pseudonyms import open_pseudonyms
 from nanogpt_proxy.settings import Settings
 
 _logger = logging.getLogger(__name__)
@@ -136,6 +137,7 @@ async def _running(
             budget=BodyBudget(settings.max_buffered_bytes),
             judge=Judge(),
             counters=Counters(),
+            pseudonyms=await open_pseudonyms(settings, opened.store, opened.vault),
             access_log=_access_log(settings),
         )
         if context.access_log is not None:

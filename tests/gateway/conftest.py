@@ -24,6 +24,7 @@ from nanogpt_proxy.gateway.server import ClientConnection, Request, Server
 from nanogpt_proxy.gateway.upstream import Origin, UpstreamConnection
 from nanogpt_proxy.metrics import Counters
 from nanogpt_proxy.models import Account, Secret
+from nanogpt_proxy.pseudonyms import Pseudonyms
 from nanogpt_proxy.settings import Settings
 
 # An upload's beginning and end, with a file's bytes in between. Its boundary is "b".
@@ -342,6 +343,7 @@ class Gateway:
             budget=self.budget,
             judge=Judge(),
             counters=self.counters,
+            pseudonyms=Pseudonyms(settings, Secret("01" * 32), Secret("02" * 32)),
             access_log=parts.log,
         )
         self.server = Server(settings, self._open, max_connections=100)

@@ -70,7 +70,9 @@ async def test_the_log_line_tells_what_happened_and_nothing_else(gateway: Gatewa
     gateway.connect(gateway.call(BODY))
     gateway.upstream.feed(ANSWER)
     (line,) = gateway.log.lines
-    assert line["account"] == "1" * 32
+    alice = gateway.people.known[gateway.EMAIL]
+    assert alice is not None
+    assert line["account"] == gateway.context.pseudonyms.logged(alice) != alice.id
     assert (line["method"], line["route"], line["status"]) == ("POST", "chat/completions", 200)
     assert (line["outcome"], line["received"]) == ("complete", len(BODY))
     assert line["sent"] > 7 and 0 <= line["first_byte_ms"] <= line["ms"]

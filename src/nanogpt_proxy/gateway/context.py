@@ -17,6 +17,7 @@ from nanogpt_proxy.health import Health
 from nanogpt_proxy.limits import Limits
 from nanogpt_proxy.logs import AccessLog
 from nanogpt_proxy.metrics import Counters
+from nanogpt_proxy.pseudonyms import Pseudonyms
 from nanogpt_proxy.settings import Settings
 
 
@@ -35,6 +36,7 @@ class Context:
     budget: BodyBudget
     judge: Judge
     counters: Counters
+    pseudonyms: Pseudonyms
     access_log: AccessLog | None
     _prefix: str = field(default_factory=lambda: "npx-" + secrets.token_hex(6))
     _numbers: itertools.count[int] = field(default_factory=itertools.count)

@@ -135,7 +135,7 @@ class Exchange:
         self._judge(body)
 
     def _judge(self, body: bytes) -> None:
-        clean = cross(body, self._kind, self._request, self._context.judge, None)
+        clean = cross(body, self._kind, self._context, self._match, self._account, self._request)
         if isinstance(clean, bytes):
             self._send(clean)
         else:
