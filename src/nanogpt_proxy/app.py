@@ -8,8 +8,9 @@ import gc
 import logging
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import uvloop
 
@@ -34,6 +35,8 @@ from nanogpt_proxy.opening import Opened, open_store_and_vault
 from nanogpt_proxy.pseudonyms import open_pseudonyms
 from nanogpt_proxy.settings import Settings
 
+T = TypeVar("T")
+
 _logger = logging.getLogger(__name__)
 
 
@@ -51,9 +54,14 @@ class Listening:
 def serve(settings: Settings, *, announce: Callable[[Listening], None]) -> int:
     """Runs until SIGTERM or SIGINT; the exit code. Raises `ProxyError` when it cannot start."""
     logs.configure(settings.log_level, _log_format(settings))
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(settings, announce))
+    run(_serve(settings, announce))
     return 0
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Runs it on the kind of event loop that the service runs on."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(work)
 
 
 async def _serve(settings: Settings, announce: Callable[[Listening], None]) -> None:
@@ -61,7 +69,7 @@ async def _serve(settings: Settings, announce: Callable[[Listening], None]) -> N
     tokens = connection_tokens(settings)
     opened = await open_store_and_vault(settings)
     try:
-        async with _running(settings, opened, tokens) as (server, context):
+        async with running(settings, opened, tokens) as (server, context):
             host, port = await _listen(server, settings)
             fields = {"host": host, "port": port}
             _logger.info("listening", extra={"fields": fields})
@@ -108,7 +116,7 @@ async def _listen(server: Server, settings: Settings) -> tuple[str, int]:
 
 
 @contextlib.asynccontextmanager
-async def _running(
+async def running(
     settings: Settings, opened: Opened, tokens: tuple[Secret, ...]
 ) -> AsyncIterator[tuple[Server, Context]]:
     """Everything but the listener; closed in the reverse order."""

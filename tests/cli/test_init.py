@@ -19,6 +19,7 @@ NAMES = [
     "del-user",
     "token",
     "migrate",
+    "verify-privacy",
     "healthcheck",
 ]
 

@@ -234,7 +234,7 @@ def test_two_connections_serve_many_in_the_order_they_came(
     proxy = start(UPSTREAM_CONNECTIONS=2)
     lines = [proxy.connect() for _ in range(12)]
     for index, line in enumerate(lines):
-        body = json.dumps({"model": "standin/slow:0.05", "seed": index}).encode()
+        body = json.dumps({"model": "standin/slow:0.05", "seed": str(index)}).encode()
         pairs = (ALICE, BOB)[index % 2].headers(("Content-Length", str(len(body))))
         line.send(head_of("POST", CHAT, pairs) + body)
         if index < 2:
@@ -246,7 +246,7 @@ def test_two_connections_serve_many_in_the_order_they_came(
         line.close()
     found = nano.requests(since)
     assert len({seen["connection"] for seen in found}) == 2
-    assert [said(seen)["seed"] for seen in found] == list(range(12))
+    assert [said(seen)["seed"] for seen in found] == [str(index) for index in range(12)]
 
 
 def said(seen: dict[str, dict[str, str]]) -> dict[str, str]:
