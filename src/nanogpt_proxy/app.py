@@ -24,7 +24,7 @@ from nanogpt_proxy.gateway.catalogue import Catalogue
 from nanogpt_proxy.gateway.context import Context
 from nanogpt_proxy.gateway.exchange import Exchange
 from nanogpt_proxy.gateway.identity import ConnectionTokens
-from nanogpt_proxy.gateway.json_body import Judge
+from nanogpt_proxy.gateway.judge import Judge
 from nanogpt_proxy.gateway.server import Server
 from nanogpt_proxy.gateway.upstream import Origin, Pool
 from nanogpt_proxy.health import Health

@@ -123,6 +123,30 @@ def test_what_two_parsers_could_read_differently_is_refused(
     assert nano.state()["last"] == since
 
 
+EXTRAS = {
+    "extensions": (b"1;" + b"x" * 5000 + b"\r\n{\r\n") * 5 + LAST_CHUNK,
+    "trailers": CHUNKS[:-2]
+    + b"".join(b"X-%d: %b\r\n" % (i, b"y" * 900) for i in range(30))
+    + b"\r\n",
+    "both": b"1;" + b"x" * 9000 + b"\r\n{\r\n0\r\nX-A: " + b"y" * 9000 + b"\r\n\r\n",
+    "an extension without end": b"1;" + b"x" * 100_000,
+}
+
+
+@pytest.mark.parametrize("body", EXTRAS.values(), ids=EXTRAS.keys())
+@pytest.mark.parametrize("size", [1000, 200_000])
+def test_what_chunks_carry_beside_data_is_bounded(
+    nano: StandIn, line: Wire, since: int, body: bytes, size: int
+) -> None:
+    data = post(HOST, CHUNKED, body=body)
+    for start in range(0, len(data), size):
+        line.send(data[start : start + size])
+    answer = line.answer()
+    assert (answer.status, answer.code) == (400, "invalid_request")
+    assert line.ended() == "fin"
+    assert nano.state()["last"] == since
+
+
 @pytest.mark.parametrize(
     "head",
     [
@@ -322,7 +346,7 @@ def padded(size: int) -> bytes:
 
 
 @pytest.mark.parametrize("coding", ["length", "chunked"])
-@pytest.mark.parametrize(("size", "status"), [(1000, 200), (100_000, 413)])
+@pytest.mark.parametrize(("size", "status"), [(1000, 200), (1001, 413), (100_000, 413)])
 def test_json_over_the_cap_is_refused(small: Proxy, coding: str, size: int, status: int) -> None:
     with small.connect() as line:
         if coding == "length":

@@ -18,7 +18,7 @@ from nanogpt_proxy.gateway.budget import BodyBudget
 from nanogpt_proxy.gateway.context import Context
 from nanogpt_proxy.gateway.exchange import Exchange
 from nanogpt_proxy.gateway.identity import ConnectionTokens
-from nanogpt_proxy.gateway.json_body import Judge
+from nanogpt_proxy.gateway.judge import Judge
 from nanogpt_proxy.gateway.outbox import Outbox
 from nanogpt_proxy.gateway.server import ClientConnection, Request, Server
 from nanogpt_proxy.gateway.upstream import Origin, UpstreamConnection

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nanogpt_proxy.errors import SealBroken, StoreUnavailable
-from nanogpt_proxy.gateway import json_body
+from nanogpt_proxy.gateway import judge
 from nanogpt_proxy.gateway.upstream import Failure
 from nanogpt_proxy.models import Account
 from tests.gateway.conftest import CLOSING, KEY, OPENING, Answers, Gateway, make_settings, turns
@@ -171,7 +171,7 @@ async def test_a_body_that_is_no_object_does_not_go_up(body: bytes, gateway: Gat
 
 
 async def test_a_large_body_is_judged_in_turns_with_everything_else(gateway: Gateway) -> None:
-    large = b'{"a":"' + b"x" * 500_000 + b'"}'
+    large = b'{"a":"' + b"x" * 1_500_000 + b'"}'
     good = gateway.connect(gateway.call(large))
     assert gateway.pool.wires == []
     bad = gateway.connect(gateway.call(large + b"x"))
@@ -468,7 +468,7 @@ def to_queue(gateway: Gateway) -> None:
     gateway.pool.ready = False
 
 
-LARGE = b'{"a":"' + b"x" * 500_000 + b'"}'
+LARGE = b'{"a":"' + b"x" * 1_500_000 + b'"}'
 STAGES: dict[str, tuple[Callable[[Gateway], None] | None, bytes, bytes]] = {
     "account": (to_load, BODY, b""),
     "queue": (to_queue, BODY, b""),
@@ -484,7 +484,7 @@ STAGES: dict[str, tuple[Callable[[Gateway], None] | None, bytes, bytes]] = {
 async def test_a_client_that_leaves_takes_everything_with_it(
     stage: str, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(json_body, "_TURN", 0)
+    monkeypatch.setattr(judge, "_TURN", 0)
     prepare, body, answered = STAGES[stage]
     if prepare is not None:
         prepare(gateway)

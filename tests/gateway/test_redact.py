@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from nanogpt_proxy.errors import Refusal
 from nanogpt_proxy.gateway import json_body
-from nanogpt_proxy.gateway.json_body import AT_ONCE, Judge
+from nanogpt_proxy.gateway.json_body import AT_ONCE
+from nanogpt_proxy.gateway.judge import Judge
 from nanogpt_proxy.gateway.members import IDENTITY, ONCE
 from nanogpt_proxy.gateway.redact import _is_suspect, redact, redact_large
 
@@ -117,6 +118,8 @@ def test_what_would_take_long_is_left_for_later() -> None:
     filling = b'"x":"' + b"x" * json_body.SCAN_AT_ONCE + b'"'
     for body in (b'{%b,"user":1}' % filling, b'{%b,"a":"%b"}' % (filling, b"x" * AT_ONCE)):
         assert redact(body) is None
+    quotes = b'{"a":[%b"",""]}' % (b'"",' * 60_000)
+    assert redact(quotes) is None and large(quotes) == quotes
     assert redact(b"{%b}" % filling) is not None
 
 

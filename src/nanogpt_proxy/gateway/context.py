@@ -11,7 +11,7 @@ from nanogpt_proxy.directory import Directory
 from nanogpt_proxy.gateway.budget import BodyBudget
 from nanogpt_proxy.gateway.catalogue import Catalogue
 from nanogpt_proxy.gateway.identity import ConnectionTokens
-from nanogpt_proxy.gateway.json_body import Judge
+from nanogpt_proxy.gateway.judge import Judge
 from nanogpt_proxy.gateway.upstream import Pool
 from nanogpt_proxy.health import Health
 from nanogpt_proxy.limits import Limits

@@ -1,16 +1,13 @@
 """Hop 6: is this body one JSON object in UTF-8? Judged without changing or copying it.
 
-Small bodies are judged at once by msgspec, which builds nothing. Large ones are read by a
-scanner of our own in small steps, because every library holds the interpreter until it is
-through, and 32 MiB of it would delay everybody's streams.
+Small bodies are judged at once by msgspec, which builds nothing. Large ones are read by a scanner
+of our own in small steps: every library holds the interpreter until it is through.
 """
 
 from __future__ import annotations
 
-import asyncio
 import codecs
 import re
-import time
 from collections.abc import Callable
 
 import msgspec
@@ -18,14 +15,13 @@ import msgspec
 from nanogpt_proxy.errors import Refusal
 from nanogpt_proxy.gateway.members import IDENTITY, ONCE, Members
 
-AT_ONCE = 128 * 1024
-"""Bodies up to this many bytes are judged by msgspec in one go, in a millisecond or so."""
+AT_ONCE = 1024 * 1024
+"""Bodies up to this many bytes are judged by msgspec, in some milliseconds at the worst."""
 
 SCAN_AT_ONCE = 4 * 1024
 """And up to this many by the scanner, in some milliseconds at the worst."""
 
 _STEP = 64 * 1024  # bytes that one step of the scanner looks at
-_TURN = 0.004  # seconds that a large body may keep the event loop before others have their turn
 
 _Pattern = Callable[[bytes, int, int], re.Match[bytes] | None]
 
@@ -92,26 +88,6 @@ def check(body: bytes) -> bool:
         while scanner.step():
             pass
     return True
-
-
-class Judge:
-    """Judges large bodies one after the other, so that many of them delay no more than one."""
-
-    def __init__(self) -> None:
-        self._one_at_a_time = asyncio.Lock()
-
-    async def check(self, body: bytes, members: Members) -> None:
-        """Gives way to everything else every few milliseconds; raises `Refusal` (400).
-
-        `members` is told of those of the outermost object.
-        """
-        async with self._one_at_a_time:
-            scanner = Scanner(body, members)
-            turn_ends = time.monotonic() + _TURN
-            while scanner.step():
-                if time.monotonic() >= turn_ends:
-                    await asyncio.sleep(0)
-                    turn_ends = time.monotonic() + _TURN
 
 
 class Scanner:
