@@ -8,8 +8,9 @@ import gc
 import logging
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import uvloop
 
@@ -24,7 +25,7 @@ from nanogpt_proxy.gateway.catalogue import Catalogue
 from nanogpt_proxy.gateway.context import Context
 from nanogpt_proxy.gateway.exchange import Exchange
 from nanogpt_proxy.gateway.identity import ConnectionTokens
-from nanogpt_proxy.gateway.json_body import Judge
+from nanogpt_proxy.gateway.judge import Judge
 from nanogpt_proxy.gateway.rejection import Rejections
 from nanogpt_proxy.gateway.server import Server
 from nanogpt_proxy.gateway.upstream import Origin, Pool
@@ -33,7 +34,10 @@ from nanogpt_proxy.limits import Limits
 from nanogpt_proxy.metrics import Counters
 from nanogpt_proxy.models import Secret
 from nanogpt_proxy.opening import Opened, open_store_and_vault
+from nanogpt_proxy.pseudonyms import open_pseudonyms
 from nanogpt_proxy.settings import Settings
+
+T = TypeVar("T")
 
 _logger = logging.getLogger(__name__)
 
@@ -54,9 +58,14 @@ class Listening:
 def serve(settings: Settings, *, announce: Callable[[Listening], None]) -> int:
     """Runs until SIGTERM or SIGINT; the exit code. Raises `ProxyError` when it cannot start."""
     logs.configure(settings.log_level, _log_format(settings))
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(settings, announce))
+    run(_serve(settings, announce))
     return 0
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Runs it on the kind of event loop that the service runs on."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(work)
 
 
 async def _serve(settings: Settings, announce: Callable[[Listening], None]) -> None:
@@ -64,7 +73,7 @@ async def _serve(settings: Settings, announce: Callable[[Listening], None]) -> N
     tokens = connection_tokens(settings)
     opened = await open_store_and_vault(settings)
     try:
-        async with _running(settings, opened, tokens) as (server, context):
+        async with running(settings, opened, tokens) as (server, context):
             host, port = await _listen(server, settings)
             fields = {"host": host, "port": port}
             _logger.info("listening", extra={"fields": fields})
@@ -112,7 +121,7 @@ async def _listen(server: Server, settings: Settings) -> tuple[str, int]:
 
 
 @contextlib.asynccontextmanager
-async def _running(
+async def running(
     settings: Settings, opened: Opened, tokens: tuple[Secret, ...]
 ) -> AsyncIterator[tuple[Server, Context]]:
     """Everything but the listener; closed in the reverse order."""
@@ -142,16 +151,20 @@ async def _running(
             budget=BodyBudget(settings.max_buffered_bytes),
             judge=Judge(),
             counters=counters,
+            pseudonyms=await open_pseudonyms(settings, opened.store, opened.vault),
             access_log=_access_log(settings),
         )
         if context.access_log is not None:
             stack.callback(context.access_log.close)
-        server = Server(
-            settings,
-            lambda client, request: Exchange(context, client, request),
-            max_connections=connections_that_fit(settings),
-        )
-        yield server, context
+        yield _server(settings, context), context
+
+
+def _server(settings: Settings, context: Context) -> Server:
+    return Server(
+        settings,
+        lambda client, request: Exchange(context, client, request),
+        max_connections=connections_that_fit(settings),
+    )
 
 
 def _pool(settings: Settings) -> Pool:

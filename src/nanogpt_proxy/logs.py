@@ -1,7 +1,8 @@
 """Log lines: what happened, and one line per request.
 
 Both formats keep each event on one line: what a stranger can put into a value is escaped, so that
-nobody forges a line. Neither ever holds a path of a request, an e-mail or a key.
+nobody forges a line. Neither ever holds a path of a request or a key, nor an e-mail unless
+`LOG_USERS` asks for it.
 """
 
 from __future__ import annotations
@@ -140,9 +141,10 @@ class AccessLog:
         sent: int,
         received: int,
     ) -> None:
-        """`account` is its id, `route` the name of the route: never an e-mail, never the path.
+        """`account` is a pseudonym, or an e-mail where the operator wants it; `route` is the name
+        of the route, never the path.
 
-        `request_id` and `method` may be a stranger's, all other words are our own.
+        `request_id`, `account` and `method` may be a stranger's, all other words are our own.
         """
         now = self._clock()
         second = int(now)
@@ -155,7 +157,7 @@ class AccessLog:
                 self._date,
                 (now - second) * 1000,
                 _word(request_id),
-                self._nothing if account is None else self._account % account,
+                self._nothing if account is None else self._account % _word(account),
                 _word(method),
                 route,
                 status,

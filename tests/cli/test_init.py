@@ -23,6 +23,7 @@ NAMES = [
     "rotate-key",
     "token",
     "migrate",
+    "verify-privacy",
     "healthcheck",
 ]
 

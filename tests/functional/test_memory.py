@@ -20,7 +20,7 @@ MULTIPART = "multipart/form-data; boundary=b"
 MIB = 1024 * 1024
 LARGE = 200_000_000
 GROWTH = 16_000_000
-START = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n'
+START = b'--b\r\nContent-Disposition: form-data; name="file"; filename="file.wav"\r\n\r\n'
 END = b"\r\n--b--\r\n"
 
 

@@ -253,8 +253,8 @@ async def test_images_are_edited(
     judge(seen, ALICE)
     files = [part for part in seen["parts"] if "filename" in part]
     assert [(part["name"], part["filename"], part["type"]) for part in files] == [
-        ("image[]", "0.png", "image/png"),
-        ("image[]", "1.png", "image/png"),
+        ("image[]", "file.png", "image/png"),
+        ("image[]", "file.png", "image/png"),
     ]
     assert [part["sha256"] for part in files] == [
         hashlib.sha256(picture).hexdigest() for picture in pictures
@@ -288,7 +288,7 @@ async def test_recordings_are_transcribed_from_a_chunked_upload(
     (seen,) = nano.requests(since)
     judge(seen, ALICE)
     (file,) = [part for part in seen["parts"] if "filename" in part]
-    assert (file["filename"], file["type"]) == (name, "audio/webm")
+    assert (file["filename"], file["type"]) == ("file.webm", "audio/webm")
 
 
 # The list of models

@@ -184,10 +184,11 @@ def test_images_are_edited_with_several_files_and_a_mask(
         n=2,
     )
     (seen,) = nano.requests(since)
-    found = {part["filename"]: part["sha256"] for part in seen["parts"] if "filename" in part}
+    sent = [part for part in seen["parts"] if "filename" in part]
     texts = {part["name"]: part["text"] for part in seen["parts"] if "text" in part}
     assert len(done.data or ()) == 2
-    assert found == {name: sha256(data) for name, data in files.items()}
+    assert [part["sha256"] for part in sent] == [sha256(data) for data in files.values()]
+    assert {part["filename"] for part in sent} == {"file.png"}
     assert texts == {"prompt": "Füge einen Fuchs hinzu", "model": "standin/ok", "n": "2"}
     assert seen["key"] == ALICE.key
 
@@ -226,7 +227,7 @@ def test_a_recording_is_transcribed(
     (seen,) = nano.requests(since)
     texts = {part["name"]: part["text"] for part in seen["parts"] if "text" in part}
     assert heard.text == f"The stand-in heard {sha256(recording.read_bytes())}"
-    assert [part["filename"] for part in seen["parts"] if "filename" in part] == ["aufnahme.mp3"]
+    assert [part["filename"] for part in seen["parts"] if "filename" in part] == ["file.mp3"]
     assert texts == {"model": "Whisper-Large-V3", "language": "de"}
 
 

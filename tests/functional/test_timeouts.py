@@ -12,7 +12,7 @@ import pytest
 from standin.process import StandIn
 from tests.functional.conftest import Start
 from tests.functional.running import ALICE, Proxy
-from tests.functional.wire import Cut, Wire, chunk, events, head_of
+from tests.functional.wire import PART, Cut, Wire, chunk, events, head_of
 
 CHAT = "/v1/chat/completions"
 UPLOAD = "/v1/audio/transcriptions"
@@ -126,7 +126,7 @@ def test_no_first_byte_in_time_is_a_gateway_timeout(nano: StandIn, line: Wire) -
 def test_an_upload_that_nobody_reads_is_a_gateway_timeout(nano: StandIn, line: Wire) -> None:
     since = nano.state()["last"]
     pairs = ALICE.headers(("Content-Length", str(2**29)), kind=MULTIPART)
-    line.send(head_of("POST", f"{UPLOAD}?scenario=never-reads", pairs))
+    line.send(head_of("POST", f"{UPLOAD}?scenario=never-reads", pairs) + PART)
     line.sock.settimeout(0.3)
     with pytest.raises(OSError):
         while True:

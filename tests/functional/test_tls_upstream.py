@@ -24,7 +24,7 @@ CHAT = "/v1/chat/completions"
 UPLOAD = "/v1/audio/transcriptions?scenario=upload"
 MULTIPART = "multipart/form-data; boundary=b"
 PARTS = (
-    b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+    b'--b\r\nContent-Disposition: form-data; name="file"; filename="file"\r\n\r\n'
     + bytes(range(256)) * 20_000
     + b"\r\n--b--\r\n"
 )

@@ -14,7 +14,7 @@ import pytest
 from standin.process import StandIn
 from tests.functional.conftest import Start
 from tests.functional.running import ALICE, BOB, Proxy
-from tests.functional.wire import Answer, Wire, head_of
+from tests.functional.wire import PART, Answer, Wire, head_of
 
 CHAT = "/v1/chat/completions"
 UPLOAD = "/v1/audio/transcriptions"
@@ -122,7 +122,7 @@ def test_an_answer_before_the_request_was_whole_ends_its_connection(
     target = f"{UPLOAD}?scenario=early-answer:keep"
     with proxy.connect() as line:
         size = ("Content-Length", "100000")
-        line.send(head_of("POST", target, ALICE.headers(size, kind=MULTIPART)) + bytes(1000))
+        line.send(head_of("POST", target, ALICE.headers(size, kind=MULTIPART)) + PART + bytes(1000))
         early = line.answer()
         assert early.json["early"]
         (seen,) = nano.requests(since)
@@ -234,7 +234,7 @@ def test_two_connections_serve_many_in_the_order_they_came(
     proxy = start(UPSTREAM_CONNECTIONS=2)
     lines = [proxy.connect() for _ in range(12)]
     for index, line in enumerate(lines):
-        body = json.dumps({"model": "standin/slow:0.05", "user": str(index)}).encode()
+        body = json.dumps({"model": "standin/slow:0.05", "seed": str(index)}).encode()
         pairs = (ALICE, BOB)[index % 2].headers(("Content-Length", str(len(body))))
         line.send(head_of("POST", CHAT, pairs) + body)
         if index < 2:
@@ -246,7 +246,7 @@ def test_two_connections_serve_many_in_the_order_they_came(
         line.close()
     found = nano.requests(since)
     assert len({seen["connection"] for seen in found}) == 2
-    assert [said(seen)["user"] for seen in found] == [str(index) for index in range(12)]
+    assert [said(seen)["seed"] for seen in found] == [str(index) for index in range(12)]
 
 
 def said(seen: dict[str, dict[str, str]]) -> dict[str, str]:

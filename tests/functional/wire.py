@@ -75,6 +75,8 @@ def chunk(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
+# How an upload with the boundary "b" begins; the file's bytes follow.
+PART = b'--b\r\nContent-Disposition: form-data; name="file"\r\n\r\n'
 LAST_CHUNK = b"0\r\n\r\n"
 
 

@@ -19,14 +19,19 @@ from nanogpt_proxy.gateway.budget import BodyBudget
 from nanogpt_proxy.gateway.context import Context
 from nanogpt_proxy.gateway.exchange import Exchange
 from nanogpt_proxy.gateway.identity import ConnectionTokens
-from nanogpt_proxy.gateway.json_body import Judge
+from nanogpt_proxy.gateway.judge import Judge
 from nanogpt_proxy.gateway.outbox import Outbox
 from nanogpt_proxy.gateway.rejection import Rejections
 from nanogpt_proxy.gateway.server import ClientConnection, Request, Server
 from nanogpt_proxy.gateway.upstream import Origin, UpstreamConnection
 from nanogpt_proxy.metrics import Counters
 from nanogpt_proxy.models import Account, Secret
+from nanogpt_proxy.pseudonyms import Pseudonyms
 from nanogpt_proxy.settings import Settings
+
+# An upload's beginning and end, with a file's bytes in between. Its boundary is "b".
+OPENING = b'--b\r\nContent-Disposition: form-data; name="file"\r\n\r\n'
+CLOSING = b"\r\n--b--\r\n"
 
 KEY = "sk-nano-01234567-89ab-cdef-0123-456789abcdef"
 
@@ -350,6 +355,7 @@ class Gateway:
             budget=self.budget,
             judge=Judge(),
             counters=self.counters,
+            pseudonyms=Pseudonyms(settings, Secret("01" * 32), Secret("02" * 32)),
             access_log=parts.log,
         )
         self.server = Server(settings, self._open, max_connections=100)

@@ -10,7 +10,7 @@ from nanogpt_proxy.errors import Refusal
 from nanogpt_proxy.gateway.bodies import HeldBody, PassedBody
 from nanogpt_proxy.gateway.budget import BodyBudget
 from nanogpt_proxy.gateway.server import Phase, Request
-from tests.gateway.conftest import make_settings
+from tests.gateway.conftest import CLOSING, OPENING, make_settings
 
 KIB = 1024
 
@@ -123,9 +123,9 @@ def test_over_the_cap_is_refused() -> None:
     assert caught.value.status == 413
 
 
-def passed(length: int | None, *reads: bytes) -> tuple[PassedBody, list[bytes]]:
+def passed(*reads: bytes) -> list[bytes]:
     request = Request()
-    request.content_length = length
+    request.fields = {b"content-type": b"multipart/form-data; boundary=b"}
     body = PassedBody(request, 100)
     out = []
     for number, read in enumerate(reads):
@@ -133,22 +133,29 @@ def passed(length: int | None, *reads: bytes) -> tuple[PassedBody, list[bytes]]:
         request.received += len(read)
         request.complete = number == len(reads) - 1
         out.append(body.arrived())
-    return body, out
+    return out
 
 
-def test_a_known_length_is_kept() -> None:
-    body, out = passed(10, b"hello", b"world")
-    assert (body.framing(), out) == (b"content-length: 10\r\n", [b"hello", b"world"])
+def test_an_upload_goes_up_in_chunks() -> None:
+    assert PassedBody.FRAMING == b"transfer-encoding: chunked\r\n"
+    head = b"%x\r\n%b\r\n" % (len(OPENING), OPENING)
+    assert passed(OPENING, b"x" * 26, b"", CLOSING) == [
+        head,
+        b"16\r\n" + b"x" * 22 + b"\r\n",  # the rest might belong to a boundary
+        b"",
+        b"d\r\nxxxx" + CLOSING + b"\r\n0\r\n\r\n",
+    ]
+    whole = OPENING + b"x" + CLOSING
+    assert passed(whole) == [b"%x\r\n%b\r\n0\r\n\r\n" % (len(whole), whole)]
 
 
-def test_an_unknown_length_is_chunked_anew() -> None:
-    body, out = passed(None, b"hello", b"", b"x" * 26, b"")
-    assert body.framing() == b"transfer-encoding: chunked\r\n"
-    assert out == [b"5\r\nhello\r\n", b"", b"1a\r\n" + b"x" * 26 + b"\r\n", b"0\r\n\r\n"]
-    assert passed(None, b"all")[1] == [b"3\r\nall\r\n0\r\n\r\n"]
+def test_an_upload_that_is_cut_short_is_refused() -> None:
+    with pytest.raises(Refusal) as caught:
+        passed(OPENING, b"x")
+    assert caught.value.status == 400
 
 
 def test_more_than_allowed_is_refused_as_it_comes() -> None:
     with pytest.raises(Refusal) as caught:
-        passed(None, b"x" * 60, b"x" * 60, b"")
+        passed(OPENING, b"x" * 60, b"")
     assert caught.value.status == 413

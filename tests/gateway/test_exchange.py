@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nanogpt_proxy.errors import SealBroken, StoreUnavailable
-from nanogpt_proxy.gateway import json_body
+from nanogpt_proxy.gateway import judge
 from nanogpt_proxy.gateway.upstream import Failure
 from nanogpt_proxy.models import Account
-from tests.gateway.conftest import KEY, Answers, Gateway, make_settings, turns
+from tests.gateway.conftest import CLOSING, KEY, OPENING, Answers, Gateway, make_settings, turns
 
 BODY = b'{"model":"m","stream":true}'
 ANSWER = b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 7\r\n\r\n{"a":1}'
@@ -70,7 +70,9 @@ async def test_the_log_line_tells_what_happened_and_nothing_else(gateway: Gatewa
     gateway.connect(gateway.call(BODY))
     gateway.upstream.feed(ANSWER)
     (line,) = gateway.log.lines
-    assert line["account"] == "1" * 32
+    alice = gateway.people.known[gateway.EMAIL]
+    assert alice is not None
+    assert line["account"] == gateway.context.pseudonyms.logged(alice) != alice.id
     assert (line["method"], line["route"], line["status"]) == ("POST", "chat/completions", 200)
     assert (line["outcome"], line["received"]) == ("complete", len(BODY))
     assert line["sent"] > 7 and 0 <= line["first_byte_ms"] <= line["ms"]
@@ -232,13 +234,42 @@ UPLOAD = {
 }
 
 
-async def test_an_upload_goes_up_as_it_comes(gateway: Gateway) -> None:
-    client = gateway.connect(gateway.head(**UPLOAD, content_length="100000"))
-    client.feed(b"x" * 60_000)
+def unchunked(body: bytes) -> bytes:
+    """What the chunks hold, all of which are there."""
+    data = b""
+    while body != b"0\r\n\r\n":
+        size, _, body = body.partition(b"\r\n")
+        length = int(size, 16)
+        data, body = data + body[:length], body[length + 2 :]
+    return data
+
+
+async def test_an_upload_that_is_no_form_is_refused(gateway: Gateway) -> None:
+    small = gateway.connect(gateway.call(b"hello", **UPLOAD))
+    assert Answers(small.sent).statuses == [400]
+    assert gateway.pool.wires == []
+    large = gateway.connect(gateway.head(**UPLOAD, transfer_encoding="chunked"), chunk(OPENING))
+    large.feed(b"0\r\n\r\n")
+    assert Answers(large.sent).statuses == [400]
+    assert gateway.upstream.aborted and gateway.at_rest()
+
+
+async def test_a_small_upload_keeps_a_length(gateway: Gateway) -> None:
+    user = OPENING.replace(b"file", b"user") + b"alice\r\n"
+    gateway.connect(gateway.call(user + OPENING + CLOSING, **UPLOAD))
     _, fields, body = head_and_body(gateway.upstream.sent)
-    assert (fields["content-length"], len(body)) == ("100000", 60_000)
-    client.feed(b"x" * 40_000)
-    assert head_and_body(gateway.upstream.sent)[2] == b"x" * 100_000
+    assert (body, fields["content-length"]) == (OPENING + CLOSING, str(len(body)))
+
+
+async def test_an_upload_goes_up_as_it_comes(gateway: Gateway) -> None:
+    sent = OPENING.replace(b'"\r', b'"; filename="Alice.mp3"\r') + b"x" * 90_000 + CLOSING
+    client = gateway.connect(gateway.head(**UPLOAD, content_length=str(len(sent))))
+    client.feed(sent[:60_000])
+    _, fields, body = head_and_body(gateway.upstream.sent)
+    assert fields["transfer-encoding"] == "chunked" and len(body) > 59_000
+    client.feed(sent[60_000:])
+    body = head_and_body(gateway.upstream.sent)[2]
+    assert unchunked(body) == sent.replace(b"Alice", b"file")
     gateway.upstream.feed(ANSWER)
     assert Answers(client.sent).statuses == [200]
     assert gateway.pool.released == [gateway.upstream.connection]
@@ -247,7 +278,7 @@ async def test_an_upload_goes_up_as_it_comes(gateway: Gateway) -> None:
 
 @pytest.mark.parametrize("chunked", [False, True])
 async def test_a_small_upload_goes_up_in_one_piece(chunked: bool, gateway: Gateway) -> None:
-    body = b"--b\r\n\r\nhello\r\n--b--\r\n"
+    body = OPENING + b"hello" + CLOSING
     if chunked:
         sent = gateway.head(**UPLOAD, transfer_encoding="chunked") + chunk(body) + b"0\r\n\r\n"
     else:
@@ -261,14 +292,15 @@ async def test_a_small_upload_goes_up_in_one_piece(chunked: bool, gateway: Gatew
 
 async def test_an_upload_of_unknown_length_is_framed_anew(gateway: Gateway) -> None:
     client = gateway.connect(gateway.head(**UPLOAD, transfer_encoding="chunked"))
-    client.feed(b"6;ext=1\r\nhello \r\n", b"5\r\nworld\r\n", b"0\r\nCookie: c\r\n\r\n")
+    client.feed(b"%x;ext=1\r\n%b\r\n" % (len(OPENING), OPENING), b"5\r\nworld\r\n")
+    client.feed(chunk(CLOSING), b"0\r\nCookie: c\r\n\r\n")
     _, fields, body = head_and_body(gateway.upstream.sent)
     assert fields["transfer-encoding"] == "chunked"
-    assert body == chunk(b"hello ") + chunk(b"world") + b"0\r\n\r\n"
+    assert body == chunk(OPENING) + chunk(b"w") + chunk(b"orld" + CLOSING) + b"0\r\n\r\n"
 
 
 async def test_an_upload_waits_for_a_slow_nanogpt(gateway: Gateway) -> None:
-    client = gateway.connect(gateway.head(**UPLOAD, content_length="100000"), b"x" * 1000)
+    client = gateway.connect(gateway.head(**UPLOAD, content_length="100000"), OPENING)
     pauses = []
     gateway.upstream.protocol.pause_writing()
     pauses.append(client.paused)
@@ -280,7 +312,8 @@ async def test_an_upload_waits_for_a_slow_nanogpt(gateway: Gateway) -> None:
 async def test_an_upload_over_the_cap_breaks_off() -> None:
     gateway = Gateway(make_settings(max_upload_bytes=100_000))
     client = gateway.connect(gateway.head(**UPLOAD, transfer_encoding="chunked"))
-    for _ in range(3):
+    client.feed(chunk(OPENING))
+    for _ in range(2):
         client.feed(chunk(b"x" * 50_000))
     assert Answers(client.sent).statuses == [413]
     assert gateway.upstream.aborted
@@ -289,16 +322,17 @@ async def test_an_upload_over_the_cap_breaks_off() -> None:
 
 async def test_an_upload_is_not_read_while_there_is_nowhere_to_send_it(gateway: Gateway) -> None:
     gateway.pool.ready = False
-    client = gateway.connect(gateway.head(**UPLOAD, content_length="100000"), b"x" * 1000)
+    sent = OPENING + b"x" * 100_000 + CLOSING
+    client = gateway.connect(gateway.head(**UPLOAD, content_length=str(len(sent))), sent[:1000])
     paused = client.paused
     gateway.pool.hand_out()
     assert (paused, client.paused) == (True, False)
-    client.feed(b"x" * 99_000)
-    assert head_and_body(gateway.upstream.sent)[2] == b"x" * 100_000
+    client.feed(sent[1000:])
+    assert unchunked(head_and_body(gateway.upstream.sent)[2]) == sent
 
 
 async def test_an_answer_before_the_end_of_an_upload_is_passed_on(gateway: Gateway) -> None:
-    client = gateway.connect(gateway.head(**UPLOAD, content_length="500000"), b"x" * 1000)
+    client = gateway.connect(gateway.head(**UPLOAD, content_length="500000"), OPENING)
     gateway.upstream.feed(ANSWER.replace(b"200 OK", b"402 No"))
     answers = Answers(client.sent)
     assert (answers.statuses, answers.headers[0]["connection"]) == ([402], "close")
@@ -450,7 +484,7 @@ STAGES: dict[str, tuple[Callable[[Gateway], None] | None, bytes, bytes]] = {
 async def test_a_client_that_leaves_takes_everything_with_it(
     stage: str, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(json_body, "_TURN", 0)
+    monkeypatch.setattr(judge, "_TURN", 0)
     prepare, body, answered = STAGES[stage]
     if prepare is not None:
         prepare(gateway)
@@ -654,7 +688,7 @@ async def test_a_client_that_never_reads_on_is_left() -> None:
 async def test_a_body_that_stops_coming_times_out() -> None:
     gateway = Gateway(make_settings(body_timeout=SOON))
     json_call = gateway.connect(gateway.call(BODY)[:-1])
-    upload = gateway.connect(gateway.head(**UPLOAD, content_length="1000"), b"x" * 10)
+    upload = gateway.connect(gateway.head(**UPLOAD, content_length="1000"), OPENING)
     await timeout(json_call, upload)
     for client in (json_call, upload):
         answers = Answers(client.sent)
@@ -663,7 +697,7 @@ async def test_a_body_that_stops_coming_times_out() -> None:
 
 
 async def test_a_body_that_breaks_is_refused(gateway: Gateway) -> None:
-    upload = gateway.connect(gateway.head(**UPLOAD, transfer_encoding="chunked"), chunk(b"abc"))
+    upload = gateway.connect(gateway.head(**UPLOAD, transfer_encoding="chunked"), chunk(OPENING))
     held = gateway.connect(gateway.head(transfer_encoding="chunked"), chunk(b"{"))
     for client in (upload, held):
         client.feed(b"zz\r\n")

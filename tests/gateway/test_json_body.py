@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -13,7 +12,7 @@ from hypothesis import strategies as st
 
 from nanogpt_proxy.errors import Refusal
 from nanogpt_proxy.gateway import json_body
-from nanogpt_proxy.gateway.json_body import AT_ONCE, Judge, Scanner, check
+from nanogpt_proxy.gateway.json_body import Scanner, check
 
 SMALL_STEP = 32  # bytes; no token of the grammar but strings and numbers is longer
 
@@ -270,7 +269,7 @@ def test_a_refusal_says_what_and_where_and_repeats_nothing() -> None:
 class Watched:
     """A body's patterns, with how many bytes each call was shown."""
 
-    NAMES = ("_space", "_inside", "_brackets", "_closing", "_bare", "_items", "_members")
+    NAMES = ("_space", "_inside", "_brackets", "_closing", "_bare", "_items", "_members", "_dull")
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.widest = 0
@@ -315,99 +314,3 @@ def test_a_step_looks_at_a_bounded_piece(body: bytes, monkeypatch: pytest.Monkey
     assert widest <= json_body._STEP
     assert most <= 2 * json_body._STEP  # blanks, then one more look
     assert steps <= 3 * len(body)
-
-
-@pytest.mark.parametrize("body", LARGE.values(), ids=LARGE)
-async def test_a_large_body_gives_way_to_everything_else(
-    body: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    clock = _Clock()
-    monkeypatch.setattr(json_body, "time", clock)
-    steps = 0
-    step = Scanner.step
-
-    def counted(scanner: Scanner) -> bool:
-        nonlocal steps
-        steps += 1
-        clock.now += 0.001
-        return step(scanner)
-
-    monkeypatch.setattr(Scanner, "step", counted)
-    body = body[: len(body) // 4] + b"\x01"  # a quarter of it, with a fault at its end
-    task = asyncio.get_running_loop().create_task(_judged(Judge(), body))
-    before = longest = 0
-    while not task.done():
-        await asyncio.sleep(0)
-        longest, before = max(longest, steps - before), steps
-    assert not await task
-    assert longest <= json_body._TURN / 0.001 + 1
-
-
-class _Clock:
-    now = 0.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-
-async def _judged(judge: Judge, body: bytes) -> bool:
-    try:
-        await judge.check(body)
-    except Refusal:
-        return False
-    return True
-
-
-async def test_a_body_that_takes_long_holds_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = _Clock()
-    monkeypatch.setattr(json_body, "time", clock)
-    step = Scanner.step
-
-    def counted(scanner: Scanner) -> bool:
-        clock.now += 1
-        return step(scanner)
-
-    monkeypatch.setattr(Scanner, "step", counted)
-    judge = Judge()
-    ended: list[str] = []
-
-    async def judged(name: str, size: int) -> None:
-        await judge.check(b'{"a":"' + b"x" * size + b'"}')
-        ended.append(name)
-
-    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
-        group.create_task(judged("long", 4 * AT_ONCE))
-        await asyncio.sleep(0)
-        for number in range(3):
-            group.create_task(judged(f"short {number}", 1000))
-    assert ended == ["short 0", "short 1", "short 2", "long"]
-
-
-async def test_a_fault_in_judging_is_told_to_who_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(scanner: Scanner) -> bool:
-        raise ZeroDivisionError
-
-    monkeypatch.setattr(Scanner, "step", broken)
-    async with asyncio.timeout(10):
-        with pytest.raises(ZeroDivisionError):
-            await Judge().check(b"{}")
-
-
-async def test_who_leaves_while_waiting_for_the_judge_holds_nobody_up() -> None:
-    judge = Judge()
-    body = b'{"a":"' + b"x" * (4 * AT_ONCE) + b'"}'
-    first, second, third = (
-        asyncio.get_running_loop().create_task(_judged(judge, body)) for _ in range(3)
-    )
-    await asyncio.sleep(0)
-    first.cancel()
-    second.cancel()
-    assert await third
-
-
-def test_what_would_take_long_is_left_to_the_judge() -> None:
-    deep = b'{"a":' + b'[{"b":' * 3000 + b"1" + b"}]" * 3000 + b"}"
-    assert len(deep) < AT_ONCE
-    assert check(deep) is False
-    assert check(b'{"a":"' + b"x" * AT_ONCE + b'"}') is False
-    assert check(rb'{"lone":"\ud800"}') is True

@@ -28,11 +28,13 @@ async def test_it_is_counted_and_logged(gateway: Gateway, monkeypatch: pytest.Mo
     now = 101.5
     report.first_byte()
     now = 102.25
-    await settle(gateway, report, b"/v1/models", gateway.people.known[gateway.EMAIL])
+    alice = gateway.people.known[gateway.EMAIL]
+    await settle(gateway, report, b"/v1/models", alice)
+    assert alice is not None
     assert gateway.log.lines == [
         {
             "request_id": gateway.log.lines[0]["request_id"],
-            "account": "1" * 32,
+            "account": gateway.context.pseudonyms.logged(alice),
             "method": "GET",
             "route": "models",
             "status": 200,

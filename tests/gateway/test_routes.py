@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nanogpt_proxy.errors import Refusal
-from nanogpt_proxy.gateway.routes import Body, Dialect, Kind, dialect, match
+from nanogpt_proxy.gateway.routes import Body, Dialect, Kind, dialect, match, served
 
 POSTS = {
     "chat/completions": (Body.JSON, Dialect.CHAT),
@@ -193,3 +193,12 @@ def test_a_target_that_opens_is_one_of_the_known(method: bytes, tail: bytes) -> 
             )
             assert b".." not in found.path.split(b"/")
             assert not any(c in found.path for c in b"\r\n %?")
+
+
+def test_what_is_passed_on_for_users_can_be_listed() -> None:
+    found = list(served())
+    assert ("POST", "/v1/images/edits", Body.UPLOAD) in found
+    assert ("DELETE", "/v1/responses/resp_1", Body.NONE) in found
+    assert len(found) == len(set(found)) == 14
+    for method, path, body in found:
+        assert match(method.encode(), path.encode()).route.body is body

@@ -14,9 +14,10 @@ from nanogpt_proxy.gateway.sending import Sending
 from nanogpt_proxy.gateway.server import ClientConnection, Request
 from nanogpt_proxy.gateway.upstream import Failure
 from nanogpt_proxy.models import Secret
-from tests.gateway.conftest import KEY, Gateway, Wire, turns
+from tests.gateway.conftest import CLOSING, KEY, OPENING, Gateway, Wire, turns
 from tests.gateway.upstream.conftest import Sink
 
+UPLOAD = b"multipart/form-data; boundary=b"
 MATCH = match(b"POST", b"/v1/images?a=b")
 
 
@@ -36,7 +37,7 @@ class Case:
     def __init__(self, gateway: Gateway) -> None:
         self.gateway = gateway
         self.request = Request()
-        self.request.fields = {b"x-provider": b"p"}
+        self.request.fields = {b"x-provider": b"p", b"content-type": UPLOAD}
         self.wire = Wire(ClientConnection(gateway.server))
         self.owner = Owner()
         client: Any = self.wire.protocol
@@ -104,13 +105,14 @@ async def test_who_drops_while_waiting_leaves_the_queue(case: Case) -> None:
 
 
 async def test_a_body_is_passed_on_as_it_comes(case: Case) -> None:
-    assert not case.arrive(b"early")
-    case.request.content_length = 15
-    case.sending.passing(PassedBody(case.request, 100))
-    assert case.gateway.upstream.sent.endswith(b"content-length: 15\r\n\r\nearly")
-    assert case.arrive(b"-more")
-    assert case.arrive(b"-last", last=True)
-    assert case.gateway.upstream.sent.endswith(b"early-more-last")
+    assert not case.arrive(OPENING)
+    case.sending.passing(PassedBody(case.request, 1000))
+    start = b"transfer-encoding: chunked\r\n\r\n%x\r\n%b\r\n" % (len(OPENING), OPENING)
+    assert case.gateway.upstream.sent.endswith(start)
+    assert case.arrive(b"x" * 21)
+    assert case.gateway.upstream.sent.endswith(b"\r\n11\r\n" + b"x" * 17 + b"\r\n")
+    assert case.arrive(CLOSING, last=True)
+    assert case.gateway.upstream.sent.endswith(b"xxxx" + CLOSING + b"\r\n0\r\n\r\n")
     assert not case.arrive(b"beyond")
 
 

@@ -75,6 +75,19 @@ async def test_who_exists_is_kept_unless_replaced(opened: Opened) -> None:
     assert after.disabled
 
 
+async def test_a_key_that_comes_in_does_not_count_as_rejected(opened: Opened) -> None:
+    accounts = Accounts(opened.store, opened.vault)
+    before = await accounts.add(ALICE, KEY)
+    assert before.sealed_key is not None
+    now = datetime.now(UTC)
+    await opened.store.accounts.set_key_rejected(before.id, before.sealed_key, now)
+    bringing = Import(opened.store, opened.vault)
+    await bringing.carry_out(await bringing.plan([entry(ALICE, None)], replace=True))
+    assert (await account(opened, ALICE)).key_rejected_at == now
+    await bringing.carry_out(await bringing.plan([entry(ALICE, OTHER)], replace=True))
+    assert (await account(opened, ALICE)).key_rejected_at is None
+
+
 async def test_what_the_file_does_not_say_stays(opened: Opened) -> None:
     accounts = Accounts(opened.store, opened.vault)
     await accounts.add(ALICE, KEY)

@@ -22,6 +22,7 @@ from nanogpt_proxy.cli.rotation import rotate_key
 from nanogpt_proxy.cli.serve import serve
 from nanogpt_proxy.cli.token import token
 from nanogpt_proxy.cli.users import add_user, del_user, disable_user, enable_user, set_key
+from nanogpt_proxy.cli.verify import verify_privacy
 
 __all__ = ["commands", "main"]
 
@@ -49,6 +50,7 @@ commands = _InThisOrder(
         rotate_key,
         token,
         migrate,
+        verify_privacy,
         healthcheck,
     ],
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},

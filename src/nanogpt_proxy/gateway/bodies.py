@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from nanogpt_proxy.gateway.budget import BodyBudget
+from nanogpt_proxy.gateway.multipart import Filter
 from nanogpt_proxy.gateway.refusals import too_large
 from nanogpt_proxy.gateway.server import ClientConnection, Phase, Request
 from nanogpt_proxy.settings import Settings
@@ -95,28 +96,29 @@ class HeldBody:
 
 
 class PassedBody:
-    """A multipart body: passed on as it comes, framed as the client framed it."""
+    """A multipart body: passed on as it comes, but for what identifies people.
+
+    How long it will be is not known before all of it is here, so it goes up in chunks.
+    """
+
+    FRAMING = b"transfer-encoding: chunked\r\n"
+    """The header line that frames it."""
 
     def __init__(self, request: Request, limit: int) -> None:
+        """Raises `Refusal` (400)."""
         self._request = request
         self._limit = limit
-
-    def framing(self) -> bytes:
-        """The header line that frames it."""
-        length = self._request.content_length
-        if length is None:
-            return b"transfer-encoding: chunked\r\n"
-        return b"content-length: %d\r\n" % length
+        self._parts = Filter(request.fields.get(b"content-type", b""))
 
     def arrived(self) -> bytes:
-        """What came, framed. Raises `Refusal` (413)."""
+        """What may go up of what came, framed. Raises `Refusal` (400, 413)."""
         request = self._request
         if request.received > self._limit:
             raise too_large(self._limit)
-        data = b"".join(request.take())
-        if request.content_length is None:
-            if data:
-                data = b"%x\r\n%b\r\n" % (len(data), data)
-            if request.complete:
-                data += b"0\r\n\r\n"
+        data = self._parts.feed(b"".join(request.take()))
+        if data:
+            data = b"%x\r\n%b\r\n" % (len(data), data)
+        if request.complete:
+            self._parts.end()
+            data += b"0\r\n\r\n"
         return data

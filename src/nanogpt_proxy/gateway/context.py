@@ -12,13 +12,14 @@ from nanogpt_proxy.gateway.admission import Admission
 from nanogpt_proxy.gateway.budget import BodyBudget
 from nanogpt_proxy.gateway.catalogue import Catalogue
 from nanogpt_proxy.gateway.identity import ConnectionTokens
-from nanogpt_proxy.gateway.json_body import Judge
+from nanogpt_proxy.gateway.judge import Judge
 from nanogpt_proxy.gateway.rejection import Rejections
 from nanogpt_proxy.gateway.upstream import Pool
 from nanogpt_proxy.health import Health
 from nanogpt_proxy.limits import Limits
 from nanogpt_proxy.logs import AccessLog
 from nanogpt_proxy.metrics import Counters
+from nanogpt_proxy.pseudonyms import Pseudonyms
 from nanogpt_proxy.settings import Settings
 
 
@@ -39,6 +40,7 @@ class Context:
     budget: BodyBudget
     judge: Judge
     counters: Counters
+    pseudonyms: Pseudonyms
     access_log: AccessLog | None
     _prefix: str = field(default_factory=lambda: "npx-" + secrets.token_hex(6))
     _numbers: itertools.count[int] = field(default_factory=itertools.count)

@@ -12,8 +12,9 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from nanogpt_proxy.errors import Refusal
-from nanogpt_proxy.gateway import answers, json_body, refusals, routes
+from nanogpt_proxy.gateway import answers, refusals, routes
 from nanogpt_proxy.gateway.bodies import HeldBody, PassedBody
+from nanogpt_proxy.gateway.border import cross
 from nanogpt_proxy.gateway.context import Context
 from nanogpt_proxy.gateway.local import Answer, answer_locally
 from nanogpt_proxy.gateway.rejection import Doubt
@@ -128,13 +129,11 @@ class Exchange:
         self._judge(body)
 
     def _judge(self, body: bytes) -> None:
-        if self._kind is Body.UPLOAD:
-            self._send(body)
-        elif json_body.check(body):
-            self._send(body)
+        clean = cross(body, self._kind, self._context, self._match, self._account, self._request)
+        if isinstance(clean, bytes):
+            self._send(clean)
         else:
-            check = self._context.judge.check
-            self._await(lambda: check(body), lambda _: self._send(body))
+            self._await(clean, self._send)
 
     def _send(self, body: bytes) -> None:
         self._sending.whole(body)

@@ -6,25 +6,22 @@ of our own in small steps: every library holds the interpreter until it is throu
 
 from __future__ import annotations
 
-import asyncio
 import codecs
-import heapq
-import itertools
 import re
-import time
 from collections.abc import Callable
 
 import msgspec
 
 from nanogpt_proxy.errors import Refusal
+from nanogpt_proxy.gateway.members import IDENTITY, ONCE, Members
 
 AT_ONCE = 1024 * 1024
 """Bodies up to this many bytes are judged by msgspec, in some milliseconds at the worst."""
 
-_SCAN_AT_ONCE = 4 * 1024  # and up to this many by the scanner
+SCAN_AT_ONCE = 4 * 1024
+"""And up to this many by the scanner, in some milliseconds at the worst."""
 
 _STEP = 64 * 1024  # bytes that one step of the scanner looks at
-_TURN = 0.004  # seconds that a large body may keep the event loop before others have their turn
 
 _Pattern = Callable[[bytes, int, int], re.Match[bytes] | None]
 
@@ -59,6 +56,10 @@ _bare = re.compile(_NUMBER + rb"|true|false|null").match
 # Runs of small values that are followed by a comma: most of a body in a few calls.
 _items = re.compile(rb"(?:" + _WS + _SMALL + rb",)*+").match
 _members = re.compile(rb"(?:" + _WS + _STRING + _WS + rb":" + _WS + _SMALL + rb",)*+").match
+# The same in the outermost object, as far as nobody wants to know their names.
+_NAMES = "|".join(sorted(IDENTITY | ONCE)).encode()
+_DULL = rb'"(?!(?:' + _NAMES + rb')")[^"\\\x00-\x1f]*+"'
+_dull = re.compile(rb"(?:" + _WS + _DULL + _WS + rb":" + _WS + _SMALL + rb",)*+").match
 
 
 def _malformed(reason: str) -> Refusal:
@@ -81,56 +82,12 @@ def check(body: bytes) -> bool:
         raise _malformed("it is not UTF-8") from None
     except (msgspec.DecodeError, RecursionError):
         # msgspec refuses lone surrogates and deep nesting too, which are JSON all the same.
-        if len(body) > _SCAN_AT_ONCE:
+        if len(body) > SCAN_AT_ONCE:
             return False
         scanner = Scanner(body)
         while scanner.step():
             pass
     return True
-
-
-class Judge:
-    """Judges bodies that take longer, a few milliseconds of one body between all other work.
-
-    The one that has taken the least time so far is next: one made to take long holds up no other.
-    """
-
-    def __init__(self) -> None:
-        # Seconds spent so far, a number that makes equals differ, the work, and its end.
-        self._open: list[tuple[float, int, Scanner, asyncio.Future[None]]] = []
-        self._number = itertools.count()
-        self._work: asyncio.Task[None] | None = None
-
-    async def check(self, body: bytes) -> None:
-        """Raises `Refusal` (400)."""
-        verdict: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._open, (0.0, next(self._number), Scanner(body), verdict))
-        if self._work is None:
-            self._work = asyncio.get_running_loop().create_task(self._judge())
-        await verdict
-
-    async def _judge(self) -> None:
-        while self._open:
-            self._turn(*heapq.heappop(self._open))
-            await asyncio.sleep(0)
-        self._work = None
-
-    def _turn(
-        self, spent: float, number: int, scanner: Scanner, verdict: asyncio.Future[None]
-    ) -> None:
-        if verdict.done():  # nobody waits for it any more
-            return
-        start = time.monotonic()
-        try:
-            while scanner.step():
-                took = time.monotonic() - start
-                if took >= _TURN:
-                    heapq.heappush(self._open, (spent + took, number, scanner, verdict))
-                    return
-        except Exception as error:  # a refusal, or a fault of ours: whoever waits is told
-            verdict.set_exception(error)
-        else:
-            verdict.set_result(None)
 
 
 class Scanner:
@@ -140,8 +97,10 @@ class Scanner:
     the body's length alone. States are methods named after what they expect.
     """
 
-    def __init__(self, body: bytes) -> None:
+    def __init__(self, body: bytes, members: Members | None = None) -> None:
         self._body = body
+        self._members = Members() if members is None else members
+        self._name = 0  # where the name of a member begins
         self._at = 0
         self._open = bytearray()
         self._in_key = False
@@ -206,6 +165,8 @@ class Scanner:
         if self._body[end : end + 1] == b'"':
             self._at = end + 1
             self._state = self._colon if self._in_key else self._after_value
+            if self._in_key and len(self._open) == 1:
+                self._members.named(self._body, self._name, self._at)
         elif end == self._at:
             raise self._fault("a string is cut short or holds what must be escaped")
         else:
@@ -232,8 +193,11 @@ class Scanner:
             self._state = self._value
 
     def _member(self) -> None:
-        if not self._run(_members):
+        outermost = len(self._open) == 1
+        if not self._run(_dull if outermost else _members):
             self._state = self._key
+        elif outermost:
+            self._members.passed(self._at - 1)
 
     def _run(self, pattern: _Pattern) -> int:
         """Reads as much as matches, within a step; how many bytes that was."""
@@ -245,6 +209,7 @@ class Scanner:
         if self._skip_space():
             if self._next() != b'"':
                 raise self._fault("a member's name is expected")
+            self._name = self._at
             self._at += 1
             self._in_key = True
             self._state = self._string
@@ -266,6 +231,8 @@ class Scanner:
             self._state = None
             return
         in_object = self._open[-1] == ord("{")
+        if len(self._open) == 1 and follows in (b",", b"}"):
+            self._members.ended(self._at, last=follows == b"}")
         if follows == b",":
             self._at += 1
             self._state = self._member if in_object else self._item

@@ -12,7 +12,7 @@ _UNLOGGED = frozenset({Kind.LIVE, Kind.READY})
 
 
 class Report:
-    """Knows when an exchange began; never the path, the e-mail, the key or any content."""
+    """Knows when an exchange began; never the path, the key or any content."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -38,7 +38,7 @@ class Report:
             return
         context.access_log.write(
             request_id=reply.request_id,
-            account=account.id if account else None,
+            account=context.pseudonyms.logged(account) if account else None,
             method=request.method.decode("latin-1"),
             route=route.name,
             status=reply.status,

@@ -7,7 +7,7 @@ account, such as minting keys or making credit links.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from urllib.parse import unquote
@@ -129,6 +129,15 @@ def match(method: bytes, target: bytes) -> Match:
     if route is None:
         raise _wrong_method(methods)
     return Match(route, found, query, model)
+
+
+def served() -> Iterator[tuple[str, str, Body]]:
+    """Method, path and body of every call that is passed on for a user."""
+    paths = {**_V1, b"/responses/resp_1": _RESPONSE}
+    for path, methods in paths.items():
+        for method, route in methods.items():
+            if route.kind is Kind.RELAY:
+                yield method.decode(), "/v1" + path.decode(), route.body
 
 
 def dialect(target: bytes) -> Dialect:

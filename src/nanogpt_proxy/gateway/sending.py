@@ -67,7 +67,7 @@ class Sending:
 
     def passing(self, body: PassedBody) -> None:
         """Sends a request whose body is passed on as it comes."""
-        self._data += body.framing() + b"\r\n"
+        self._data += body.FRAMING + b"\r\n"
         self._passed = body
         self._acquire()
 

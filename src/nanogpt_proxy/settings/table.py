@@ -234,6 +234,12 @@ class Settings:
         parse.seconds_or_none, "30", "After that, how long running answers may go on."
     )
     models_ttl: float = _setting(parse.seconds, "300", "How long the lists of models are kept.")
+    user_tag: str = _setting(
+        parse.choice("off", "hmac"),
+        "off",
+        "`hmac` sends NanoGPT a stable pseudonym as `user`, for those who want its abuse checks "
+        "to tell users apart. Clients' own `user` never goes up.",
+    )
     log_level: str = _setting(
         parse.choice("debug", "info", "warning", "error"),
         "info",
@@ -243,7 +249,12 @@ class Settings:
         parse.choice("text", "json"), "text", "`text`, or `json` with one object per line."
     )
     log_requests: bool = _setting(
-        parse.yes_no, "true", "Whether each request is logged: never its content, e-mail or key."
+        parse.yes_no, "true", "Whether each request is logged: never its content or key."
+    )
+    log_users: str = _setting(
+        parse.choice("pseudonym", "email"),
+        "pseudonym",
+        "What stands for the user in a request's line: a stable `pseudonym`, or the `email`.",
     )
 
 
