@@ -11,6 +11,7 @@ import pytest
 from nanogpt_proxy.gateway import border, headers, multipart
 from nanogpt_proxy.gateway.members import IDENTITY
 from nanogpt_proxy.gateway.routes import served
+from nanogpt_proxy.models import Secret
 from nanogpt_proxy.settings import Settings
 from nanogpt_proxy.verification import Finding, Verdict, verify
 
@@ -37,6 +38,18 @@ def test_it_holds_with_tags_and_narrow_limits() -> None:
     verdict, findings = verified(user_tag="hmac", max_json_bytes=20_000)
     assert verdict.faults == 0
     assert b'"user":"' in findings[0].sent[0].body
+
+
+def test_it_holds_with_signed_users_and_a_change_of_keys() -> None:
+    verdict, _ = verified(
+        openwebui_jwt_secret=Secret("s" * 32),
+        forward_user_info_header_user_email="X-Mail",
+        db_encryption_key=Secret("1" * 64),
+        db_encryption_key_previous=Secret("2" * 64),
+        anonymous_calls="service",
+        service_api_key=Secret("sk-nano-service"),
+    )
+    assert verdict.faults == 0
 
 
 def test_a_member_that_stays_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:

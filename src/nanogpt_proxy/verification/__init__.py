@@ -48,7 +48,8 @@ class Verdict:
 def verify(settings: Settings, tell: Callable[[Finding], None]) -> Verdict:
     """Sends every call, tells of each, and returns the sums.
 
-    The settings are the operator's; store, keys, token and addresses are made for this alone.
+    The settings are the operator's; store, keys, token and addresses are made for this alone, and
+    the user is named by the plain header, under the name that it has by default.
     """
     with tempfile.TemporaryDirectory(prefix="nanogpt-proxy-") as directory:
         return app.run(_verify(settings, Path(directory), tell))
@@ -81,17 +82,33 @@ async def _verify(settings: Settings, place: Path, tell: Callable[[Finding], Non
 
 def _throw_away(settings: Settings, place: Path, port: int, token: Secret) -> Settings:
     return replace(
-        settings,
+        _named_plainly(settings),
         proxy_host="127.0.0.1",
         proxy_port=0,
         data_dir=place,
         database_url=None,
         db_encryption_key=None,
+        db_encryption_key_previous=None,
         proxy_token=(token,),
         upstream_url=f"http://127.0.0.1:{port}/api/v1",
         upstream_ca_file=None,
         https_proxy=None,
         log_requests=False,
+    )
+
+
+def _named_plainly(settings: Settings) -> Settings:
+    usual = Settings()
+    return replace(
+        settings,
+        openwebui_jwt_secret=None,
+        openwebui_jwt_secret_previous=None,
+        forward_user_info_header_jwt=usual.forward_user_info_header_jwt,
+        forward_user_info_header_user_email=usual.forward_user_info_header_user_email,
+        forward_user_info_header_user_id=usual.forward_user_info_header_user_id,
+        forward_user_info_header_user_role=usual.forward_user_info_header_user_role,
+        anonymous_calls="deny",
+        service_api_key=None,
     )
 
 
