@@ -37,6 +37,8 @@ class Pseudonyms:
 
     def logged(self, account: Account) -> str:
         """Whose request it was, for the log."""
+        if not account.email:
+            return account.id  # the service, which is nobody
         if self._by_email:
             return account.email
         name = self._logged.get(account.id)
@@ -46,8 +48,8 @@ class Pseudonyms:
         return name
 
     def tag(self, account: Account) -> bytes | None:
-        """Whose request it is, for NanoGPT; `None` unless the operator wants it."""
-        if not self._tagging:
+        """Whose request it is, for NanoGPT; `None` for the service, or if not wanted."""
+        if not self._tagging or not account.email:
             return None
         tag = self._tags.get(account.id)
         if tag is None:
