@@ -11,7 +11,7 @@ from nanogpt_proxy.errors import Refusal
 from nanogpt_proxy.gateway.bodies import PassedBody
 from nanogpt_proxy.gateway.routes import match
 from nanogpt_proxy.gateway.sending import Sending
-from nanogpt_proxy.gateway.server import ClientConnection, Request
+from nanogpt_proxy.gateway.server import ClientConnection, Phase, Request
 from nanogpt_proxy.gateway.upstream import Failure
 from nanogpt_proxy.models import Secret
 from tests.gateway.conftest import CLOSING, KEY, OPENING, Gateway, Wire, turns
@@ -173,3 +173,18 @@ async def test_what_has_left_is_not_held_any_more(case: Case) -> None:
     assert case.gateway.upstream.sent
     await turns()
     assert len(case.sending._data) < 1000
+
+
+async def test_while_nanogpt_does_not_read_the_client_is_not_blamed(case: Case) -> None:
+    """What one read brought comes in pieces, some of them after the connection was full."""
+    client: Any = case.wire.protocol
+    phases = []
+    case.sending.passing(PassedBody(case.request, 10_000))
+    case.arrive(b"a")
+    phases.append(client._deadline.phase)
+    case.sending.full()
+    case.arrive(b"b")
+    phases.append(client._deadline.phase)
+    case.sending.drained()
+    phases.append(client._deadline.phase)
+    assert phases == [Phase.BODY, Phase.UPSTREAM, Phase.BODY]

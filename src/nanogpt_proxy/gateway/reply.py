@@ -49,6 +49,9 @@ class Reply:
         self, head: AnswerHead | None, chunks: list[bytes], ended: bool, dialect: Dialect
     ) -> None:
         """Passes on what one read brought, in one write."""
+        if head is None and self._chunked and len(chunks) == 1 and not ended:
+            self._event(chunks[0])
+            return
         out: list[bytes] = []
         if head is not None:
             self._begin(head, dialect, out)
@@ -135,6 +138,12 @@ class Reply:
         if self._request.version == "1.0":
             return line + b"connection: keep-alive\r\n\r\n"
         return line + b"\r\n"
+
+    def _event(self, data: bytes) -> None:
+        """The usual read of a stream: one event, nothing else."""
+        if self._tail is not None:
+            self._tail.feed(data)
+        self._write(b"%x\r\n%b\r\n" % (len(data), data))
 
     def _body(self, chunks: list[bytes], out: list[bytes]) -> None:
         if self._tail is not None:

@@ -46,6 +46,7 @@ class Sending:
         self._passed: PassedBody | None = None
         self._connection: UpstreamConnection | None = None
         self._in_queue = False
+        self._is_full = False
         self.answer_paused = False
         """The client reads more slowly than NanoGPT answers."""
         self.went_up = False
@@ -103,11 +104,13 @@ class Sending:
 
     def full(self) -> None:
         """NanoGPT reads more slowly than the body comes."""
+        self._is_full = True
         if self._passed is not None:
             self._client.pause_reading()
             self._client.expect(Phase.UPSTREAM, self._context.settings.first_byte_timeout)
 
     def drained(self) -> None:
+        self._is_full = False
         if self._passed is not None:
             self._client.resume_reading()
             self._client.expect(Phase.BODY, self._context.settings.body_timeout)
@@ -178,7 +181,7 @@ class Sending:
             self._passed = None
             connection.sent_whole()
             self._client.expect(Phase.UPSTREAM, settings.first_byte_timeout)
-        else:
+        elif not self._is_full:  # what one read brought may come in several pieces
             self._client.expect(Phase.BODY, settings.body_timeout)
         if data:
             connection.send(data)
