@@ -180,7 +180,7 @@ async def test_while_nanogpt_does_not_read_the_client_is_not_blamed(case: Case) 
     client: Any = case.wire.protocol
     phases = []
     case.sending.passing(PassedBody(case.request, 10_000))
-    case.arrive(b"a")
+    case.arrive(OPENING)
     phases.append(client._deadline.phase)
     case.sending.full()
     case.arrive(b"b")
