@@ -19,7 +19,8 @@ function init(args)
       ["Accept-Encoding"] = "gzip, deflate, br",
       ["User-Agent"] = "Python/3.11 aiohttp/3.14.0",
       ["X-OpenWebUI-User-Name"] = "Alice%20Example",
-      ["X-OpenWebUI-User-Id"] = "4c8a1de8-1f0f-44f5-9f3e-0e3f1f5a6b7c",
+      -- each caller's own: an account is bound to the first id that it comes with
+      ["X-OpenWebUI-User-Id"] = ("4c8a1de8-1f0f-44f5-9f3e-%012d"):format(#prepared + 1),
       ["X-OpenWebUI-User-Email"] = email,
       ["X-OpenWebUI-User-Role"] = "user",
       ["X-OpenWebUI-Chat-Id"] = "0c1c2f8e-5a3a-4d43-9d0c-6f7c0b8c9d1e",
